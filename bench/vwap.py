@@ -1,0 +1,60 @@
+"""VWAP and volume by symbol, and how near that comes to the speed of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pyarrow as pa
+
+from bench.data import Trades
+from bench.harness import Benchmark, ran_on
+from zeptodb.demo.comparison import Contender
+from zeptodb.demo.contenders import duckdb_sql, polars_lazy, zeptodb_sql
+
+SQL = "SELECT symbol, vwap(price, volume) AS vwap, sum(volume) AS volume FROM trades GROUP BY symbol"
+DUCKDB_SQL = (
+    "SELECT symbol, sum(price * volume) / sum(volume) AS vwap, sum(volume) AS volume FROM trades GROUP BY symbol"
+)
+
+
+def benchmarks(trades: Trades) -> Iterator[Benchmark]:
+    """SQL VWAP and volume by symbol; numpy.sum over the same two columns as a yardstick."""
+    query = (
+        trades.frame.lazy()
+        .group_by("symbol")
+        .agg(
+            vwap=(pl.col("price") * pl.col("volume")).sum() / pl.col("volume").sum(),
+            volume=pl.col("volume").sum(),
+        )
+    )
+    yield Benchmark(
+        "vwap + sum(volume) by symbol",
+        (zeptodb_sql(trades.pipeline, SQL), duckdb_sql(trades.connection, DUCKDB_SQL), polars_lazy(query)),
+        keys=("symbol",),
+        rows=trades.rows,
+        row_bytes=16,
+        ran_on=ran_on(trades.pipeline, SQL),
+    )
+    yield yardstick(trades)
+
+
+def yardstick(trades: Trades) -> Benchmark:
+    """numpy.sum of price and volume, half of the rows in each of two threads."""
+    columns = [trades.arrow[name].to_numpy() for name in ("price", "volume")]
+    half = trades.rows // 2
+    halves = (slice(0, half), slice(half, None))
+    executor = ThreadPoolExecutor(2)
+
+    def add_up() -> pa.Table:
+        sums = executor.map(lambda rows: [int(column[rows].sum()) for column in columns], halves)
+        return pa.table({"sum": [sum(part) for part in zip(*sums, strict=True)]})
+
+    return Benchmark(
+        "(yardstick: numpy.sum of both columns, 2 threads)",
+        (Contender("numpy", add_up),),
+        rows=trades.rows,
+        row_bytes=16,
+        ran_on="numpy",
+    )

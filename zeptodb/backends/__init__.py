@@ -1,0 +1,1 @@
+"""Backends run physical operators on one kind of device."""

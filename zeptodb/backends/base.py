@@ -1,0 +1,247 @@
+"""The contract between the engine and a device: operators, what they return, and what a backend can run.
+
+Operators are frozen descriptions of work over the rows of a snapshot. A backend may answer from summaries, in any
+number of threads and on any device; integers must be exact and floats within 1e-12 of exact arithmetic relative to the
+sum of the absolute terms, the same on every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.expression import Expression
+from zeptodb.errors import ZeptoError
+from zeptodb.storage.memory import HostMemory
+from zeptodb.storage.snapshot import Snapshot
+from zeptodb.types import ColumnType
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class ArithmeticOverflowError(ZeptoError, ArithmeticError):
+    """Integer arithmetic of an expression left int64."""
+
+
+class AggregateOp(Enum):
+    """Aggregate functions that kernels compute; the value is the SQL name."""
+
+    COUNT_ROWS = "count(*)"
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+    VWAP = "vwap"
+    VARIANCE_SAMP = "var_samp"
+    VARIANCE_POP = "var_pop"
+    STDDEV_SAMP = "stddev_samp"
+    STDDEV_POP = "stddev_pop"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate column.
+
+    COUNT_ROWS has no argument, VWAP two (price, volume), all others one. NULLs are skipped, except by FIRST and LAST,
+    which take the value of the first and last row in time order (ties by arrival; across segments: by segment order)
+    even when it is NULL. `condition` is FILTER (WHERE ...): only rows where it is true count.
+    Of no rows: counts 0, all others NULL; VWAP of zero volume NULL; *_SAMP of one row NULL.
+    SUM of integers is exact; AVG is the exact sum divided once; MIN and MAX order NaN above all numbers.
+    """
+
+    op: AggregateOp
+    arguments: tuple[Expression, ...] = ()
+    condition: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBucket:
+    """Buckets of `width_ns` counted from `origin_ns`: floor also before the origin; empty buckets do not appear."""
+
+    width_ns: int
+    origin_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Row ranges to scan: rows `starts[i]` (inclusive) to `ends[i]` (exclusive) of segment `segments[i]`.
+
+    A segment occurs at most once. The order of the ranges is the order of results.
+    """
+
+    segments: Int64Array
+    starts: Int64Array
+    ends: Int64Array
+
+    @property
+    def rows(self) -> int:
+        """Rows in all ranges."""
+        return int((self.ends - self.starts).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Rows of a snapshot: those in `ranges` for which `predicate` is true (None: all)."""
+
+    snapshot: Snapshot
+    ranges: Ranges
+    predicate: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateScan:
+    """Aggregates of a scan by symbol, by time bucket, by both, or (neither) over everything.
+
+    Rows of the result come in the order of `scan.ranges`, within one by ascending bucket; without `by_symbol` by
+    ascending bucket. Groups without a row that passes the predicate do not appear, except that the aggregate over
+    everything always has one row.
+    """
+
+    scan: Scan
+    aggregates: tuple[Aggregate, ...]
+    by_symbol: bool = False
+    bucket: TimeBucket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelectScan:
+    """The values of `outputs` for the rows of a scan, in the order of the ranges and of time within one.
+
+    `offset` rows are left out and at most `limit` returned (None: all); a scan stops when it has enough.
+    """
+
+    scan: Scan
+    outputs: tuple[Expression, ...]
+    offset: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsofJoin:
+    """Each row of `left` with the row of `right` of the same symbol that is nearest in time.
+
+    Attributes:
+        left, right: scans; their tables have timestamps. `right` has no predicate and its whole segments as ranges.
+        right_segments: per range of `left` the segment of the right snapshot with that symbol, -1 when there is none.
+        op: how the left timestamp compares to the right one that is sought: ">=" the nearest right row at or before,
+            ">" strictly before, "<=" at or after, "<" strictly after; of ties the last arrived.
+        keep_unmatched: keep left rows without a match, right outputs NULL (ASOF LEFT JOIN).
+        left_outputs, right_outputs: expressions over the respective table.
+        tolerance_ns: matches further away do not count; None: any distance.
+    """
+
+    left: Scan
+    right: Scan
+    right_segments: Int64Array
+    op: Literal[">=", ">", "<=", "<"]
+    keep_unmatched: bool
+    left_outputs: tuple[Expression, ...]
+    right_outputs: tuple[Expression, ...]
+    tolerance_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One column of a result.
+
+    Attributes:
+        values: int64, int32, float64, float32, bool or int32 codes; an object array of Python ints for HUGEINT.
+        validity: None (no NULL) or True where there is a value.
+        type: what the values mean; the caller knows the dictionary behind STRING codes.
+    """
+
+    values: npt.NDArray[np.generic]
+    validity: npt.NDArray[np.bool_] | None
+    type: ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateResult:
+    """What an AggregateScan returns.
+
+    Attributes:
+        segments: with `by_symbol` the segment of each result row, else None.
+        buckets: with `bucket` the start of each result row's bucket in ns, else None.
+        columns: one Vector per aggregate.
+    """
+
+    segments: Int64Array | None
+    buckets: Int64Array | None
+    columns: tuple[Vector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can run; the planner falls back to DuckDB for the rest and gives the reason.
+
+    Attributes:
+        aggregates: functions of AggregateScan.
+        operators: operator classes.
+    """
+
+    aggregates: frozenset[AggregateOp]
+    operators: frozenset[type]
+
+
+class Backend(Protocol):
+    """One device: its host memory and its implementation of every operator it claims."""
+
+    @property
+    def name(self) -> str:
+        """Short name: cpu, cuda or emu."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What it runs on, in words: "2 threads", "NVIDIA H200"."""
+        ...
+
+    @property
+    def memory(self) -> HostMemory:
+        """Supplies the memory of arenas."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can run."""
+        ...
+
+    def time_ranges(
+        self, snapshot: Snapshot, segments: Int64Array, *, from_ns: int | None = None, to_ns: int | None = None
+    ) -> Ranges:
+        """The rows of `segments` with from_ns <= timestamp < to_ns (None: no bound), by binary search."""
+        ...
+
+    def aggregate(self, operation: AggregateScan) -> AggregateResult:
+        """Run an AggregateScan."""
+        ...
+
+    def select(self, operation: SelectScan) -> tuple[Vector, ...]:
+        """Run a SelectScan; one Vector per output."""
+        ...
+
+    def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
+        """Run an AsofJoin; one Vector per left output, then per right output."""
+        ...
+
+    def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
+        """Use at most `threads` workers from now on (None: one per core), over fewer than `row_threshold` rows one.
+
+        row_threshold: None leaves it as it is.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Compile or load every kernel, so that the first query does not wait."""
+        ...
+
+    def close(self) -> None:
+        """Stop worker threads; the backend can still run work in the caller's thread."""
+        ...

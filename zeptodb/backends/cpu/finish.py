@@ -1,0 +1,139 @@
+"""The last step of aggregation: accumulated words of all groups into result columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.base import Aggregate, AggregateOp, Vector
+from zeptodb.backends.cpu.select import result_type
+from zeptodb.backends.expression import Kind
+from zeptodb.types import ColumnType
+
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+
+
+class Groups:
+    """The words of every group, [slot, group]."""
+
+    def __init__(self, words: Int64Array) -> None:
+        self._words = words
+
+    def ints(self, slot: int) -> Int64Array:
+        """One word of every group."""
+        word: Int64Array = self._words[slot]
+        return word
+
+    def floats(self, slot: int) -> Float64Array:
+        """One word of every group, as the float64 that it holds."""
+        return np.ascontiguousarray(self._words[slot]).view(np.float64)
+
+    def float_sum(self, slot: int) -> Float64Array:
+        """A compensated sum; the compensation of an infinite or NaN sum means nothing."""
+        total = self.floats(slot)
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isfinite(total), total + self.floats(slot + 1), total)
+
+    def int_sum(self, slot: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """An exact integer sum, wrapped to int64, and where it does not fit."""
+        high, low = self.ints(slot), self.ints(slot + 1)
+        high = high + (low >> 32)
+        return (high << 32) | (low & 0xFFFFFFFF), (high < -(2**31)) | (high >= 2**31)
+
+    def int_sum_as_float(self, slot: int) -> Float64Array:
+        """An exact integer sum, rounded once."""
+        total, is_wide = self.int_sum(slot)
+        rounded = total.astype(np.float64)
+        for group in np.flatnonzero(is_wide).tolist():
+            rounded[group] = float(self.wide_sum(slot, group))
+        return rounded
+
+    def wide_sum(self, slot: int, group: int) -> int:
+        """The exact integer sum of one group."""
+        return (int(self.ints(slot)[group]) << 32) + int(self.ints(slot + 1)[group])
+
+
+def _with_nulls(values: npt.NDArray[np.generic], is_valid: npt.NDArray[np.bool_], kind: ColumnType) -> Vector:
+    return Vector(values, None if is_valid.all() else is_valid, kind)
+
+
+def _is_float(item: Aggregate) -> bool:
+    return item.arguments[0].kind is Kind.FLOAT
+
+
+def _counts(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:  # noqa: ARG001
+    return Vector(groups.ints(slots[0]), None, ColumnType.INT64)
+
+
+def _sum(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
+    (slot,) = slots
+    is_valid = groups.ints(slot + 2) > 0
+    if _is_float(item):
+        return _with_nulls(groups.float_sum(slot), is_valid, ColumnType.FLOAT64)
+    total, is_wide = groups.int_sum(slot)
+    if not is_wide.any():
+        return _with_nulls(total, is_valid, ColumnType.INT64)
+    exact = np.empty(len(total), dtype=object)
+    exact[:] = [groups.wide_sum(slot, group) for group in range(len(total))]
+    return _with_nulls(exact, is_valid, ColumnType.HUGEINT)
+
+
+def _average(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
+    (slot,) = slots
+    rows = groups.ints(slot + 2)
+    total = groups.float_sum(slot) if _is_float(item) else groups.int_sum_as_float(slot)
+    return _with_nulls(total / np.maximum(rows, 1), rows > 0, ColumnType.FLOAT64)
+
+
+def _extreme(offset: int) -> Callable[[Groups, tuple[int, ...], Aggregate], Vector]:
+    def finish(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
+        (slot,) = slots
+        kind = result_type(item.arguments[0])
+        found: npt.NDArray[np.generic]
+        found = groups.floats(slot + offset) if _is_float(item) else groups.ints(slot + offset)
+        is_valid = groups.ints(slot + 2) > 0
+        if found.dtype != kind.dtype:
+            found = np.where(is_valid, found, 0).astype(kind.dtype)
+        return _with_nulls(found, is_valid, kind)
+
+    return finish
+
+
+def _vwap(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
+    products, volumes = slots
+    has_float_volume = item.arguments[1].kind is Kind.FLOAT
+    volume = groups.float_sum(volumes) if has_float_volume else groups.int_sum_as_float(volumes)
+    is_valid = (groups.ints(products + 2) > 0) & (volume != 0)
+    price = groups.float_sum(products) / np.where(is_valid, volume, 1.0)
+    return _with_nulls(price, is_valid, ColumnType.FLOAT64)
+
+
+def _variance(*, is_sample: bool, is_root: bool) -> Callable[[Groups, tuple[int, ...], Aggregate], Vector]:
+    def finish(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:  # noqa: ARG001
+        (slot,) = slots
+        rows = groups.ints(slot + 5)
+        freedom = rows - 1 if is_sample else rows
+        squares = np.maximum(groups.float_sum(slot + 3), 0.0)
+        variance = squares / np.maximum(freedom, 1)
+        return _with_nulls(np.sqrt(variance) if is_root else variance, freedom > 0, ColumnType.FLOAT64)
+
+    return finish
+
+
+FINISHERS: dict[AggregateOp, Callable[[Groups, tuple[int, ...], Aggregate], Vector]] = {
+    AggregateOp.COUNT_ROWS: _counts,
+    AggregateOp.COUNT: _counts,
+    AggregateOp.SUM: _sum,
+    AggregateOp.AVG: _average,
+    AggregateOp.MIN: _extreme(0),
+    AggregateOp.MAX: _extreme(1),
+    AggregateOp.VWAP: _vwap,
+    AggregateOp.VARIANCE_SAMP: _variance(is_sample=True, is_root=False),
+    AggregateOp.VARIANCE_POP: _variance(is_sample=False, is_root=False),
+    AggregateOp.STDDEV_SAMP: _variance(is_sample=True, is_root=True),
+    AggregateOp.STDDEV_POP: _variance(is_sample=False, is_root=True),
+}
+"""(groups, first slots of its primitives, aggregate) -> column; FIRST and LAST are read from the rows instead."""

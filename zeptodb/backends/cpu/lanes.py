@@ -1,0 +1,310 @@
+"""Reductions over one tile, written as vector loops in LLVM's own terms, for kernels made with `zeptodb.jit`.
+
+Neither numba nor LLVM may reorder float additions, so a plain loop runs one addition at a time. Here the order is part
+of the program: element i of a tile goes to lane i mod 16, the lanes are folded in halves, and what is left at the end
+of the tile follows one by one. The result is therefore the same on every processor, whatever its vector width.
+"""
+
+# What numba hands to an intrinsic has no public type, and an intrinsic must name arguments that it only passes on.
+# ruff: noqa: ANN401, ARG001
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_WIDTH = 8
+_DOUBLE = ir.DoubleType()
+_INT64 = ir.IntType(64)
+_INFINITY = float("inf")
+_SIGNED_HIGH = 0x4530_0000_8000_0000
+_LOW = 0x4330_0000_0000_0000
+_SIGNED_ALL = 2.0**84 + 2.0**63 + 2.0**52
+
+Builder: TypeAlias = ir.IRBuilder
+Value: TypeAlias = ir.Value
+Values: TypeAlias = Sequence[ir.Value]
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """A loop over equally long inputs.
+
+    Attributes:
+        inputs: LLVM type of one element of each input.
+        initial: type and start value of each accumulator.
+        step: (builder, accumulators, elements, extra arguments) -> accumulators; for vectors and scalars alike.
+        fold: (builder, accumulators, other accumulators) -> accumulators; likewise.
+    """
+
+    inputs: tuple[ir.Type, ...]
+    initial: tuple[tuple[ir.Type, float], ...]
+    step: Callable[[Builder, Values, Values, Values], list[Value]]
+    fold: Callable[[Builder, Values, Values], list[Value]]
+
+
+def constant_like(value: Value, scalar: ir.Type, constant: float) -> ir.Constant:
+    """`constant` as `scalar`, or as a vector of it when `value` is a vector."""
+    if isinstance(value.type, ir.VectorType):
+        return ir.Constant(ir.VectorType(scalar, value.type.count), [constant] * value.type.count)
+    return ir.Constant(scalar, constant)
+
+
+def typed_like(value: Value, scalar: ir.Type) -> ir.Type:
+    """`scalar`, or the vector of it that is as wide as `value`."""
+    return ir.VectorType(scalar, value.type.count) if isinstance(value.type, ir.VectorType) else scalar
+
+
+def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, count: Value, extra: Values) -> Values:
+    """Emit the vector loop, the fold of its lanes and the loop over the rest."""
+    vectors = [ir.VectorType(scalar, _WIDTH) for scalar, _ in reduction.initial]
+    slots = [
+        [
+            cgutils.alloca_once_value(builder, ir.Constant(vector, [start] * _WIDTH))
+            for vector, (_, start) in zip(vectors, reduction.initial, strict=True)
+        ]
+        for _ in range(2)
+    ]
+    splats = [_splat(builder, value) for value in extra]
+    steps = builder.ashr(count, ir.Constant(_INT64, 4))
+    with cgutils.for_range(builder, steps) as loop:
+        first = builder.shl(loop.index, ir.Constant(_INT64, 4))
+        for half, accumulators in enumerate(slots):
+            index = builder.add(first, ir.Constant(_INT64, half * _WIDTH))
+            elements = [
+                load_elements(builder, address, index, scalar, _WIDTH)
+                for address, scalar in zip(addresses, reduction.inputs, strict=True)
+            ]
+            _store_all(
+                builder, accumulators, reduction.step(builder, _load_all(builder, accumulators), elements, splats)
+            )
+    lanes = reduction.fold(builder, _load_all(builder, slots[0]), _load_all(builder, slots[1]))
+    width = _WIDTH
+    while width > 1:
+        width //= 2
+        low, high = _halves(builder, lanes, width)
+        lanes = reduction.fold(builder, low, high)
+    zero = ir.Constant(ir.IntType(32), 0)
+    rest = [cgutils.alloca_once_value(builder, builder.extract_element(lane, zero)) for lane in lanes]
+    start = builder.shl(steps, ir.Constant(_INT64, 4))
+    with cgutils.for_range(builder, builder.sub(count, start)) as loop:
+        index = builder.add(start, loop.index)
+        elements = [
+            load_elements(builder, address, index, scalar, 1)
+            for address, scalar in zip(addresses, reduction.inputs, strict=True)
+        ]
+        _store_all(builder, rest, reduction.step(builder, _load_all(builder, rest), elements, extra))
+    return _load_all(builder, rest)
+
+
+def load_elements(builder: Builder, address: Value, index: Value, scalar: ir.Type, width: int) -> Value:
+    """The element at `index` of an array, or a vector of `width` elements from there."""
+    first = builder.gep(builder.inttoptr(address, scalar.as_pointer()), [index])
+    if width > 1:
+        first = builder.bitcast(first, ir.VectorType(scalar, width).as_pointer())
+    return builder.load(first, align=1)
+
+
+def _load_all(builder: Builder, slots: Values) -> list[Value]:
+    return [builder.load(slot) for slot in slots]
+
+
+def _store_all(builder: Builder, slots: Values, values: Values) -> None:
+    for slot, value in zip(slots, values, strict=True):
+        builder.store(value, slot)
+
+
+def _splat(builder: Builder, value: Value) -> Value:
+    vector = ir.Constant(ir.VectorType(value.type, _WIDTH), ir.Undefined)
+    for lane in range(_WIDTH):
+        vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), lane))
+    return vector
+
+
+def _halves(builder: Builder, lanes: Values, width: int) -> tuple[list[Value], list[Value]]:
+    mask = ir.VectorType(ir.IntType(32), width)
+    low = ir.Constant(mask, list(range(width)))
+    high = ir.Constant(mask, list(range(width, 2 * width)))
+    return (
+        [builder.shuffle_vector(lane, lane, low) for lane in lanes],
+        [builder.shuffle_vector(lane, lane, high) for lane in lanes],
+    )
+
+
+def to_double(builder: Builder, value: Value) -> Value:
+    """An int64 as float64, rounded to nearest, with operations that every vector unit has.
+
+    The halves become the low mantissa bits of 2^52 and of 2^84 + 2^63; taking the offsets off is exact for the high
+    half, so that the last addition is the only one that rounds.
+    """
+    high = builder.lshr(value, constant_like(value, _INT64, 32))
+    high = builder.xor(high, constant_like(value, _INT64, _SIGNED_HIGH))
+    low = builder.and_(value, constant_like(value, _INT64, 0xFFFF_FFFF))
+    low = builder.or_(low, constant_like(value, _INT64, _LOW))
+    double = typed_like(value, _DOUBLE)
+    high = builder.fsub(builder.bitcast(high, double), constant_like(value, _DOUBLE, _SIGNED_ALL))
+    return builder.fadd(high, builder.bitcast(low, double))
+
+
+def _as_double(builder: Builder, value: Value) -> Value:
+    scalar = value.type.element if isinstance(value.type, ir.VectorType) else value.type
+    return value if scalar == _DOUBLE else to_double(builder, value)
+
+
+def _add_all(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+    return [builder.fadd(a, b) for a, b in zip(accumulators, others, strict=True)]
+
+
+def _sum_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
+    return [builder.fadd(accumulators[0], elements[0])]
+
+
+def _dot_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
+    product = builder.fmul(_as_double(builder, elements[0]), _as_double(builder, elements[1]))
+    return [builder.fadd(accumulators[0], product)]
+
+
+def _squares_step(builder: Builder, accumulators: Values, elements: Values, extra: Values) -> list[Value]:
+    deviation = builder.fsub(elements[0], extra[0])
+    return [
+        builder.fadd(accumulators[0], deviation),
+        builder.fadd(accumulators[1], builder.fmul(deviation, deviation)),
+    ]
+
+
+def _minmax_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
+    low, high, nans = accumulators
+    (x,) = elements
+    is_nan = builder.fcmp_unordered("uno", x, x)
+    return [
+        builder.select(builder.fcmp_ordered("<", x, low), x, low),
+        builder.select(builder.fcmp_ordered(">", x, high), x, high),
+        builder.add(nans, builder.zext(is_nan, nans.type)),
+    ]
+
+
+def _minmax_fold(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+    return [
+        builder.select(builder.fcmp_ordered("<", others[0], accumulators[0]), others[0], accumulators[0]),
+        builder.select(builder.fcmp_ordered(">", others[1], accumulators[1]), others[1], accumulators[1]),
+        builder.add(accumulators[2], others[2]),
+    ]
+
+
+def _sum_int_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
+    # Vector units shift unsigned words only: the sign goes in as an offset, to be taken off afterwards.
+    (x,) = elements
+    word = builder.xor(x, constant_like(x, _INT64, -(2**63)))
+    high = builder.lshr(word, constant_like(x, _INT64, 32))
+    low = builder.and_(word, constant_like(x, _INT64, 0xFFFF_FFFF))
+    return [builder.add(accumulators[0], high), builder.add(accumulators[1], low)]
+
+
+def _sum_int_fold(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+    return [builder.add(a, b) for a, b in zip(accumulators, others, strict=True)]
+
+
+def _minmax_int_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
+    return _minmax_int_fold(builder, accumulators, [elements[0], elements[0]])
+
+
+def _minmax_int_fold(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+    low, high = accumulators
+    return [
+        builder.select(builder.icmp_signed("<", others[0], low), others[0], low),
+        builder.select(builder.icmp_signed(">", others[1], high), others[1], high),
+    ]
+
+
+def _reducer(reduction: _Reduction, result: types.Type, *, extra: tuple[types.Type, ...] = ()) -> Callable[..., Any]:
+    """The reduction as a function for kernels: (address of each input, count, extra arguments...) -> result."""
+    inputs = len(reduction.inputs)
+
+    def generate(context: Any, builder: Builder, signature: Any, arguments: Values) -> Value:
+        results = _emit_reduction(builder, reduction, arguments[:inputs], arguments[inputs], arguments[inputs + 1 :])
+        return results[0] if len(results) == 1 else context.make_tuple(builder, signature.return_type, results)
+
+    typed = result(*([types.int64] * (inputs + 1)), *extra), generate
+
+    # An intrinsic must name its arguments one by one.
+    def of_two(typing_context: object, address: object, count: object) -> Any:
+        return typed
+
+    def of_three(typing_context: object, first: object, second: object, third: object) -> Any:
+        return typed
+
+    return cast(Callable[..., Any], intrinsic(of_two if inputs + len(extra) == 1 else of_three))
+
+
+def _dot(*inputs: ir.Type) -> Callable[..., Any]:
+    return _reducer(_Reduction(inputs, ((_DOUBLE, 0.0),), _dot_step, _add_all), types.float64)
+
+
+sum_float = _reducer(_Reduction((_DOUBLE,), ((_DOUBLE, 0.0),), _sum_step, _add_all), types.float64)
+"""(address, count): the sum of float64 values."""
+
+dot_float_float = _dot(_DOUBLE, _DOUBLE)
+"""(address, address, count): the sum of products; likewise the next three, of float64 and int64 values."""
+dot_float_int = _dot(_DOUBLE, _INT64)
+dot_int_float = _dot(_INT64, _DOUBLE)
+dot_int_int = _dot(_INT64, _INT64)
+
+squares_about = _reducer(
+    _Reduction((_DOUBLE,), ((_DOUBLE, 0.0), (_DOUBLE, 0.0)), _squares_step, _add_all),
+    types.UniTuple(types.float64, 2),
+    extra=(types.float64,),
+)
+"""(address, count, center): the sum of deviations from `center` and the sum of their squares."""
+
+minmax_float = _reducer(
+    _Reduction((_DOUBLE,), ((_DOUBLE, _INFINITY), (_DOUBLE, -_INFINITY), (_INT64, 0)), _minmax_step, _minmax_fold),
+    types.Tuple((types.float64, types.float64, types.int64)),
+)
+"""(address, count): least and greatest number (inf and -inf when there is none), and how many values are NaN."""
+
+
+halves_int = _reducer(
+    _Reduction((_INT64,), ((_INT64, 0), (_INT64, 0)), _sum_int_step, _sum_int_fold),
+    types.UniTuple(types.int64, 2),
+)
+"""(address, count): sums of the high halves of int64 values, each 2^31 too great, and of the low halves."""
+
+minmax_int = _reducer(
+    _Reduction((_INT64,), ((_INT64, 2**63 - 1), (_INT64, -(2**63))), _minmax_int_step, _minmax_int_fold),
+    types.UniTuple(types.int64, 2),
+)
+"""(address, count): least and greatest int64 (the type's limits when there is none)."""
+
+
+@intrinsic
+def _multiply_overflows(typing_context: object, left: object, right: object) -> tuple[object, object]:
+    def generate(context: Any, builder: Builder, signature: Any, arguments: Values) -> Value:
+        result = builder.smul_with_overflow(*arguments)
+        parts = [builder.extract_value(result, 0), builder.extract_value(result, 1)]
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    return types.Tuple((types.int64, types.boolean))(types.int64, types.int64), generate
+
+
+multiply_overflows = cast(Callable[[int, int], tuple[int, bool]], _multiply_overflows)
+"""The product of two int64, wrapped, and whether it left int64."""
+
+
+@intrinsic
+def _claim(typing_context: object, address: object) -> tuple[object, object]:
+    def generate(context: object, builder: Builder, signature: object, arguments: Values) -> Value:
+        counter = builder.inttoptr(arguments[0], _INT64.as_pointer())
+        return builder.atomic_rmw("add", counter, ir.Constant(_INT64, 1), "seq_cst")
+
+    return types.int64(types.int64), generate
+
+
+claim = cast(Callable[[int], int], _claim)
+"""Add 1 to the int64 at an address in one atomic step; what it was before."""

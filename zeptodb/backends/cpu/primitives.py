@@ -1,0 +1,209 @@
+"""Aggregates as primitives: what kernels accumulate, each once however many aggregates share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.base import Aggregate, AggregateOp
+from zeptodb.backends.cpu import accumulate as kernels
+from zeptodb.backends.expression import Expression, Kind, Logical, ToFloat
+from zeptodb.backends.program import Assembler, BoolToInt, Node, NullWhereNull, Program, Section, may_be_null
+from zeptodb.types import Schema
+
+Int64Array = npt.NDArray[np.int64]
+
+_DOTS = {
+    (Kind.INT, Kind.INT): kernels.DOT_INT_INT,
+    (Kind.INT, Kind.FLOAT): kernels.DOT_INT_FLOAT,
+    (Kind.FLOAT, Kind.INT): kernels.DOT_FLOAT_INT,
+    (Kind.FLOAT, Kind.FLOAT): kernels.DOT_FLOAT_FLOAT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the kernels need to compute a list of aggregates.
+
+    Attributes:
+        program: computes predicates and arguments.
+        sections, primitives: tables of `accumulate`.
+        width: slots of a partial result.
+        rows_slot: where the number of rows that pass the scan's predicate stands.
+        slots: per aggregate the first slot of each of its primitives.
+        ends: per FIRST and LAST (by place among the aggregates) the expression to take at the row found.
+    """
+
+    program: Program
+    sections: Int64Array
+    primitives: Int64Array
+    width: int
+    rows_slot: int
+    slots: tuple[tuple[int, ...], ...]
+    ends: dict[int, Expression]
+
+
+@dataclass(frozen=True, slots=True)
+class _Primitive:
+    opcode: int
+    operands: tuple[Node, ...] = ()
+
+
+class _Collector:
+    """The distinct primitives of each condition."""
+
+    def __init__(self, nullable: frozenset[int]) -> None:
+        self.nullable = nullable
+        self.sections: dict[Expression | None, dict[_Primitive, int]] = {None: {}}
+        self.width = 0
+        self.condition: Expression | None = None
+
+    def add(self, opcode: int, *operands: Node) -> int:
+        """The first slot of a primitive of the current condition."""
+        section = self.sections.setdefault(self.condition, {})
+        primitive = _Primitive(opcode, operands)
+        if primitive not in section:
+            section[primitive] = self.width
+            self.width += kernels.SLOTS[opcode]
+        return section[primitive]
+
+    def is_nullable(self, node: Node) -> bool:
+        return may_be_null(node, self.nullable)
+
+
+def lower(
+    aggregates: tuple[Aggregate, ...], predicate: Expression | None, nullable: frozenset[int], schema: Schema
+) -> Plan:
+    """Plan `aggregates` over the rows that pass `predicate`, when the columns `nullable` hold NULLs."""
+    collector = _Collector(nullable)
+    rows_slot = collector.add(kernels.ROWS)
+    slots = []
+    ends: dict[int, Expression] = {}
+    for k, item in enumerate(aggregates):
+        collector.condition = item.condition
+        slots.append(_LOWERING[item.op](collector, item.arguments))
+        if item.op in {AggregateOp.FIRST, AggregateOp.LAST}:
+            ends[k] = item.arguments[0]
+    assembler = Assembler(symbol_column=schema.symbol_index)
+    assembled = [
+        _assemble(assembler, predicate, condition, list(found)) for condition, found in collector.sections.items()
+    ]
+    program, offset = assembler.finish()
+    sections, primitives = _tables(list(collector.sections.values()), assembled, offset)
+    return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), ends)
+
+
+_Assembled = tuple[Section | None, Section, list[_Primitive]]
+
+
+def _assemble(
+    assembler: Assembler, predicate: Expression | None, condition: Expression | None, found: list[_Primitive]
+) -> _Assembled:
+    """Instructions of the predicate (None: every row passes) and of the operands of one condition's primitives."""
+    tested = predicate if condition is None else condition
+    if predicate is not None and condition is not None:
+        tested = Logical("and", predicate, condition)
+    test = None if tested is None else assembler.section((tested,))
+    operands = tuple(dict.fromkeys(node for primitive in found for node in primitive.operands))
+    return test, assembler.section(operands), found
+
+
+def _tables(
+    slots: list[dict[_Primitive, int]], assembled: list[_Assembled], offset: int
+) -> tuple[Int64Array, Int64Array]:
+    sections: list[tuple[int, ...]] = []
+    primitives: list[tuple[int, ...]] = []
+    for found, (test, section, order) in zip(slots, assembled, strict=True):
+        operands = tuple(dict.fromkeys(node for primitive in order for node in primitive.operands))
+        registers = {
+            node: register if register >= 0 else offset - 1 - register
+            for node, register in zip(operands, section.registers, strict=True)
+        }
+        first = len(primitives)
+        for primitive in order:
+            inputs = [registers[node] for node in primitive.operands]
+            left = inputs[0] if inputs else 0
+            primitives.append((primitive.opcode, left, inputs[-1] if inputs else 0, found[primitive]))
+        is_counted = int(all(primitive.opcode == kernels.ROWS for primitive in order))
+        tested = (0, 0, -1)
+        if test is not None:
+            register = test.registers[0]
+            tested = (test.low, test.high, register if register >= 0 else offset - 1 - register)
+        sections.append((*tested, section.low, section.high, first, len(primitives), is_counted))
+    return np.array(sections, dtype=np.int64).reshape(-1, 8), np.array(primitives, dtype=np.int64).reshape(-1, 4)
+
+
+_Arguments = tuple[Expression, ...]
+
+
+def _number(node: Expression) -> Node:
+    return BoolToInt(node) if node.kind is Kind.BOOL else node
+
+
+def _as_float(node: Expression) -> Node:
+    if node.kind is Kind.FLOAT:
+        return node
+    return ToFloat(BoolToInt(node) if node.kind is Kind.BOOL else node)  # type: ignore[arg-type]
+
+
+def _count_rows(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:  # noqa: ARG001
+    return (collector.add(kernels.ROWS),)
+
+
+def _count(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
+    if not collector.is_nullable(arguments[0]):
+        return (collector.add(kernels.ROWS),)
+    return (collector.add(kernels.COUNT, arguments[0]),)
+
+
+def _sum(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
+    node = _number(arguments[0])
+    return (collector.add(kernels.SUM_FLOAT if node.kind is Kind.FLOAT else kernels.SUM_INT, node),)
+
+
+def _minmax(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
+    node = _number(arguments[0])
+    return (collector.add(kernels.MINMAX_FLOAT if node.kind is Kind.FLOAT else kernels.MINMAX_INT, node),)
+
+
+def _variance(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
+    return (collector.add(kernels.VARIANCE, _as_float(arguments[0])),)
+
+
+def _end(opcode: int) -> Callable[[_Collector, _Arguments], tuple[int, ...]]:
+    def lower_end(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:  # noqa: ARG001
+        return (collector.add(opcode),)
+
+    return lower_end
+
+
+def _vwap(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
+    """The sum of products, and the sum of the volumes of rows whose price is not NULL."""
+    price, volume = _number(arguments[0]), _number(arguments[1])
+    products = collector.add(_DOTS[price.kind, volume.kind], price, volume)
+    if not collector.is_nullable(price):
+        counted = volume
+    else:
+        counted = NullWhereNull(volume, price)
+    opcode = kernels.SUM_FLOAT if volume.kind is Kind.FLOAT else kernels.SUM_INT
+    return products, collector.add(opcode, counted)
+
+
+_LOWERING: dict[AggregateOp, Callable[[_Collector, _Arguments], tuple[int, ...]]] = {
+    AggregateOp.COUNT_ROWS: _count_rows,
+    AggregateOp.COUNT: _count,
+    AggregateOp.SUM: _sum,
+    AggregateOp.AVG: _sum,
+    AggregateOp.MIN: _minmax,
+    AggregateOp.MAX: _minmax,
+    AggregateOp.FIRST: _end(kernels.FIRST),
+    AggregateOp.LAST: _end(kernels.LAST),
+    AggregateOp.VWAP: _vwap,
+    AggregateOp.VARIANCE_SAMP: _variance,
+    AggregateOp.VARIANCE_POP: _variance,
+    AggregateOp.STDDEV_SAMP: _variance,
+    AggregateOp.STDDEV_POP: _variance,
+}

@@ -1,0 +1,196 @@
+"""SelectScan on the CPU: find the rows, then write the outputs in parallel, each piece to its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.base import ArithmeticOverflowError, Scan, SelectScan, Vector
+from zeptodb.backends.cpu import evaluate as kernels
+from zeptodb.backends.cpu.columns import Columns, address_of, scratch
+from zeptodb.backends.cpu.expression import interpreter
+from zeptodb.backends.cpu.pieces import Pieces, bundle, cut
+from zeptodb.backends.cpu.pool import WorkerPool
+from zeptodb.backends.expression import ColumnRef, Expression, Kind
+from zeptodb.backends.program import Assembler, Program, may_be_null
+from zeptodb.storage.snapshot import Snapshot
+from zeptodb.types import ColumnType
+
+Int64Array = npt.NDArray[np.int64]
+
+_NO_OUTPUTS = np.empty((0, 5), dtype=np.int64)
+_KIND_TYPES = {Kind.INT: ColumnType.INT64, Kind.FLOAT: ColumnType.FLOAT64, Kind.BOOL: ColumnType.BOOL}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a snapshot, piece by piece.
+
+    Attributes:
+        segments: per piece; -1: no segment, all outputs NULL.
+        starts: first row, or with `listed` the first place in the list.
+        counts: rows of each piece.
+        positions: place of its first result.
+        listed: row numbers within the segment (-1: NULL in every output), or None when rows follow one another.
+    """
+
+    segments: Int64Array
+    starts: Int64Array
+    counts: Int64Array
+    positions: Int64Array
+    listed: Int64Array | None
+
+
+def overflow() -> ArithmeticOverflowError:
+    """The error for integer arithmetic that left int64 or divided by zero."""
+    return ArithmeticOverflowError(
+        "Integer arithmetic left the range of a 64-bit integer or divided by zero; "
+        "cast an operand to DOUBLE to compute with floats."
+    )
+
+
+def result_type(expression: Expression) -> ColumnType:
+    """Type of an expression's values: a column's own, else INT64, FLOAT64 or BOOL."""
+    return expression.type if isinstance(expression, ColumnRef) else _KIND_TYPES[expression.kind]
+
+
+def nullable_columns(snapshot: Snapshot) -> frozenset[int]:
+    """Columns with a NULL somewhere."""
+    return frozenset(np.flatnonzero(snapshot.validity.any(axis=1)).tolist())
+
+
+def select(pool: WorkerPool, operation: SelectScan) -> tuple[Vector, ...]:
+    """Run a SelectScan; one Vector per output."""
+    scan, limit = operation.scan, operation.limit
+    columns = Columns.of(scan.snapshot)
+    pieces = cut(scan.ranges.segments, scan.ranges.starts, scan.ranges.ends)
+    if scan.predicate is None:
+        lengths = pieces.ends - pieces.starts
+        rows, total = _trim(pieces.segments, pieces.starts, lengths, None, operation.offset, limit)
+    else:
+        wanted = None if limit is None else operation.offset + limit
+        counts, places, listed = find_rows(pool, scan, columns, pieces, wanted=wanted)
+        rows, total = _trim(pieces.segments, places, counts, listed, operation.offset, limit)
+    return write(pool, scan.snapshot, columns, rows, total, operation.outputs, has_missing=False)
+
+
+def _trim(
+    segments: Int64Array,
+    starts: Int64Array,
+    counts: Int64Array,
+    listed: Int64Array | None,
+    offset: int,
+    limit: int | None,
+) -> tuple[Rows, int]:
+    """Leave out `offset` rows and all beyond `limit`; the rows and how many they are."""
+    positions = np.cumsum(counts) - counts - offset
+    skipped = np.clip(-positions, 0, counts)
+    positions = np.maximum(positions, 0)
+    counts = counts - skipped
+    if limit is not None:
+        counts = np.clip(limit - positions, 0, counts)
+    chosen = counts > 0
+    if not chosen.all():
+        segments, starts, counts = segments[chosen], starts[chosen], counts[chosen]
+        positions, skipped = positions[chosen], skipped[chosen]
+    return Rows(segments, starts + skipped, counts, positions, listed), int(counts.sum())
+
+
+def find_rows(
+    pool: WorkerPool, scan: Scan, columns: Columns, pieces: Pieces, *, wanted: int | None = None
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Rows for which the scan's predicate is true: per piece how many and where in the list they begin, and the list.
+
+    With `wanted` the search may end when so many are found; pieces not looked at have none.
+    """
+    assert scan.predicate is not None
+    assembler = Assembler(symbol_column=scan.snapshot.schema.symbol_index)
+    section = assembler.section((scan.predicate,))
+    program, offset = assembler.finish()
+    register = section.registers[0]
+    register = register if register >= 0 else offset - 1 - register
+    lengths = pieces.ends - pieces.starts
+    counts = np.zeros(pieces.count, dtype=np.int64)
+    places = np.cumsum(lengths) - lengths
+    listed = np.empty(pieces.rows, dtype=np.int64)
+    first, wave = 0, pieces.morsel_count if wanted is None else 1
+    found = 0
+    while first < pieces.morsel_count and (wanted is None or found < wanted):
+        last = min(first + wave, pieces.morsel_count)
+        low, high = int(pieces.morsels[first]), int(pieces.morsels[last])
+        counts[low:high] = lengths[low:high]
+        part = Rows(pieces.segments[low:high], pieces.starts[low:high], counts[low:high], places[low:high], listed)
+        _run(
+            pool, columns, part, pieces.morsels[first : last + 1] - low, program, _NO_OUTPUTS, kernels.FILTER, register
+        )
+        found += int(counts[low:high].sum())
+        first, wave = last, wave * 2
+    return counts, places, listed
+
+
+def write(
+    pool: WorkerPool,
+    snapshot: Snapshot,
+    columns: Columns,
+    rows: Rows,
+    total: int,
+    expressions: tuple[Expression, ...],
+    *,
+    has_missing: bool,
+) -> tuple[Vector, ...]:
+    """The values of `expressions` for `rows`; with `has_missing` a row may be -1 or without a segment."""
+    nullable = nullable_columns(snapshot)
+    symbol_column = snapshot.schema.symbol_index
+    assembler = Assembler(symbol_column=symbol_column)
+    computed = tuple(e for e in expressions if not isinstance(e, ColumnRef))
+    section = assembler.section(computed)
+    program, offset = assembler.finish()
+    registers = iter(r if r >= 0 else offset - 1 - r for r in section.registers)
+    table = np.zeros((len(expressions), 5), dtype=np.int64)
+    values: list[npt.NDArray[np.generic]] = []
+    validities: list[npt.NDArray[np.bool_] | None] = []
+    for k, expression in enumerate(expressions):
+        out = np.empty(total, dtype=result_type(expression).dtype)
+        valid = np.empty(total, dtype=np.bool_) if has_missing or may_be_null(expression, nullable) else None
+        if isinstance(expression, ColumnRef):
+            kind = kernels.SYMBOL if expression.index == symbol_column else kernels.COLUMN
+            what = expression.index
+        else:
+            kind, what = kernels.REGISTER, next(registers)
+        table[k] = (kind, what, out.itemsize, address_of(out), 0 if valid is None else address_of(valid))
+        values.append(out)
+        validities.append(valid)
+    mode = kernels.CONSECUTIVE if rows.listed is None else kernels.LISTED
+    _run(pool, columns, rows, bundle(rows.counts), program, table, mode, 0)
+    return tuple(
+        Vector(out, None if valid is None or valid.all() else valid, result_type(expression))
+        for out, valid, expression in zip(values, validities, expressions, strict=True)
+    )
+
+
+def _run(
+    pool: WorkerPool,
+    columns: Columns,
+    rows: Rows,
+    morsels: Int64Array,
+    program: Program,
+    outputs: Int64Array,
+    mode: int,
+    register: int,
+) -> None:
+    flags = np.zeros(1, dtype=np.int64)
+    words = kernels.evaluator_words(program.registers)
+    address, run_section = 0 if rows.listed is None else address_of(rows.listed), interpreter()
+
+    def work(counter: Int64Array, budget: int) -> None:
+        kernels.evaluate(
+            run_section, counter, budget, morsels, rows.segments, rows.starts, rows.counts, rows.positions, address,
+            mode, program.code, program.lists, program.constants, program.registers, register, outputs, columns.words,
+            scratch(words), flags,
+        )  # fmt: skip
+
+    pool.run(work, len(morsels) - 1, rows=int(rows.counts.sum()))
+    if flags[0]:
+        raise overflow()

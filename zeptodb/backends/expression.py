@@ -1,0 +1,160 @@
+"""Expressions over the columns of one table, as operators receive them: bound, typed, free of SQL.
+
+Three kinds of value are computed: int64, float64 and three-valued booleans. Columns of INT32, BOOL, TIMESTAMP_NS and
+dictionary codes are read as int64, FLOAT32 as float64. NULL in, NULL out, except for AND, OR (Kleene) and IS NULL.
+Floats compare as DuckDB compares them: NaN equals NaN and is greater than every other number. Integer arithmetic that
+leaves int64 raises `ArithmeticOverflowError`, so that the planner's caller can let DuckDB word the error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from zeptodb.types import ColumnType
+
+ComparisonOp = Literal["=", "!=", "<", "<=", ">", ">="]
+ArithmeticOp = Literal["+", "-", "*", "/", "//", "%"]
+
+
+class Kind(Enum):
+    """What an expression evaluates to."""
+
+    INT = "int64"
+    FLOAT = "float64"
+    BOOL = "three-valued boolean"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRef:
+    """The value of column `index` of the table's schema. A symbol column reads as its segment's symbol (or code)."""
+
+    index: int
+    type: ColumnType
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL columns are booleans, floats FLOAT, all others INT."""
+        if self.type.is_float:
+            return Kind.FLOAT
+        return Kind.BOOL if self.type is ColumnType.BOOL else Kind.INT
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value known before the scan; None is NULL of the given kind."""
+
+    value: int | float | bool | None
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ToFloat:
+    """An INT expression as float64 (rounded to nearest)."""
+
+    argument: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """FLOAT."""
+        return Kind.FLOAT
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """`left op right`, both of the same kind; "/" wants FLOAT and gives FLOAT, "//" and "%" want INT.
+
+    Division by zero is NULL, as in DuckDB. Integer "//" and "%" truncate toward zero, as in DuckDB.
+    """
+
+    op: ArithmeticOp
+    left: Expression
+    right: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the operands."""
+        return self.left.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Floor of an INT expression to `origin + a multiple of width` (xbar, date_trunc); also before the origin."""
+
+    argument: Expression
+    width: int
+    origin: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """INT."""
+        return Kind.INT
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`left op right`, both of the same kind; NULL when either side is NULL."""
+
+    op: ComparisonOp
+    left: Expression
+    right: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL."""
+        return Kind.BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    """Whether `argument` (INT or FLOAT) equals one of `values`; a NULL argument gives NULL."""
+
+    argument: Expression
+    values: tuple[int, ...] | tuple[float, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL."""
+        return Kind.BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """AND / OR of two booleans with Kleene's rules for NULL."""
+
+    op: Literal["and", "or"]
+    left: Expression
+    right: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL."""
+        return Kind.BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Negation; NULL stays NULL."""
+
+    argument: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL."""
+        return Kind.BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """Whether the argument is NULL; never NULL itself."""
+
+    argument: Expression
+
+    @property
+    def kind(self) -> Kind:
+        """BOOL."""
+        return Kind.BOOL
+
+
+Expression = ColumnRef | Constant | ToFloat | Arithmetic | Bucket | Comparison | InList | Logical | Not | IsNull

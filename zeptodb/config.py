@@ -1,0 +1,85 @@
+"""Configuration of a Pipeline, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from zeptodb.errors import ConfigError, NotSupportedError
+
+MIN_ARENA_BYTES = 64 * 1024
+
+
+class StorageMode(Enum):
+    """Where rows live."""
+
+    PURE_IN_MEMORY = "pure_in_memory"
+    TIERED = "tiered"
+    PURE_ON_DISK = "pure_on_disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConfig:
+    """Settings of a Pipeline; every field is checked, none is accepted and ignored.
+
+    Attributes:
+        arena_size: bytes of one host arena; a larger block gets a mapping of its own.
+        drain_batch_size: most ticks that the drain thread appends at once.
+        storage_mode: only PURE_IN_MEMORY so far.
+        queue_capacity: most ticks waiting in the queue.
+        overflow: what a full queue does: "block" makes the caller drain a batch itself, "drop" drops and counts.
+        data_dir: folder of the write-ahead log; not available yet.
+        wal_sync: when the log reaches the disk; not available yet.
+        num_threads: worker threads of the CPU kernels; None takes one per core that this process may use.
+        memory_limit: bytes that one query may use in DuckDB; None leaves DuckDB's own default.
+        device: which GPU; not available yet.
+        device_memory_limit: bytes of device memory; not available yet.
+
+    Raises ConfigError for a value that makes no sense and NotSupportedError for a feature that is not there yet.
+    """
+
+    arena_size: int = 32 * 1024 * 1024
+    drain_batch_size: int = 256
+    storage_mode: StorageMode = StorageMode.PURE_IN_MEMORY
+    queue_capacity: int = 65_536
+    overflow: Literal["block", "drop"] = "block"
+    data_dir: str | Path | None = None
+    wal_sync: Literal["always", "interval", "off"] = "off"
+    num_threads: int | None = None
+    memory_limit: int | None = None
+    device: int | None = None
+    device_memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _require_int("arena_size", self.arena_size, minimum=MIN_ARENA_BYTES)
+        _require_int("drain_batch_size", self.drain_batch_size, minimum=1)
+        _require_int("queue_capacity", self.queue_capacity, minimum=1)
+        for name in ("num_threads", "memory_limit"):
+            value = getattr(self, name)
+            if value is not None:
+                _require_int(name, value, minimum=1)
+        if not isinstance(self.storage_mode, StorageMode):
+            raise ConfigError(f"storage_mode is {self.storage_mode!r}; give a zeptodb.StorageMode.")
+        _require_choice("overflow", self.overflow, ("block", "drop"))
+        _require_choice("wal_sync", self.wal_sync, ("always", "interval", "off"))
+        for name in ("storage_mode", "data_dir", "wal_sync", "device", "device_memory_limit"):
+            default = next(f.default for f in fields(self) if f.name == name)
+            if getattr(self, name) != default:
+                raise NotSupportedError(
+                    f"{name}={getattr(self, name)!r} is not available in this version; leave {name} at {default!r}."
+                )
+
+
+def _require_int(name: str, value: object, *, minimum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; give a whole number of at least {minimum}.")
+    if value < minimum:
+        raise ConfigError(f"{name} is {value}; it must be at least {minimum}.")
+
+
+def _require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")

@@ -1,0 +1,195 @@
+"""The one place where numba is applied to kernels, and the policy of their disk cache.
+
+`@kernel` compiles for release of the GIL. The disk cache lives in `$ZEPTODB_CACHE_DIR`, else in the user's cache
+directory, in a folder named after a digest of all kernel sources (every file of the package that names `zeptodb.jit`)
+and of the versions that decide what the code compiles to: numba's own cache looks only at the kernel's own file, so
+that an edited callee in another file would leave stale results. What a kernel uses, constants too, must therefore
+stand in such a file. Where no folder can be written, kernels are compiled in memory for this process.
+
+`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.extending import intrinsic
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@cache
+def source_digest() -> str:
+    """Digest of every kernel source of the package and of the versions that decide what kernels compile to."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source = path.read_bytes()
+        if b"zeptodb.jit" in source:
+            digest.update(str(path.relative_to(_PACKAGE)).encode())
+            digest.update(source)
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, platform.machine())
+    digest.update(repr(versions).encode())
+    return digest.hexdigest()[:20]
+
+
+@cache
+def cache_directory() -> Path | None:
+    """The folder of compiled kernels, made if need be; None when none can be written."""
+    for root in _cache_roots():
+        folder = root / "kernels" / source_digest()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    return None
+
+
+def _cache_roots() -> list[Path]:
+    chosen = os.environ.get("ZEPTODB_CACHE_DIR")
+    if chosen:
+        return [Path(chosen)]
+    roots = []
+    if os.environ.get("XDG_CACHE_HOME"):
+        roots.append(Path(os.environ["XDG_CACHE_HOME"]) / "zeptodb")
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return roots
+    roots.append(home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "zeptodb")
+    return roots
+
+
+class _KernelLocator(_CacheLocator):
+    """Puts a kernel's files into `cache_directory()`, whose name already says which sources they come from."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        self._py_func = py_func
+
+    def get_cache_path(self) -> str:
+        return str(cache_directory())
+
+    def get_source_stamp(self) -> str:
+        return source_digest()
+
+    def get_disambiguator(self) -> str:
+        return self._py_func.__module__.replace(".", "_")
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _KernelLocator:  # noqa: ARG003
+        return cls(py_func)
+
+
+class _KernelCacheImpl(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[Any]] = [_KernelLocator]  # type: ignore[misc]
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _KernelCacheImpl
+
+
+_new_cache: Any = _KernelCache  # numba's constructor has no types
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` (lazily, on its first call) to a kernel that releases the GIL, cached on disk.
+
+    No fastmath: float results are the same on every run. Division by zero follows numpy, not Python.
+    """
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    if cache_directory() is not None:
+        dispatcher._cache = _new_cache(function)
+    KERNELS.append(dispatcher)
+    return cast(Function, dispatcher)
+
+
+def inline(function: Function) -> Function:
+    """Compile `function` for use inside kernels; LLVM decides about inlining, nothing is cached on its own."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function))
+
+
+KERNELS: list[Any] = []
+"""Every kernel defined so far, for warm-up and for the test that each has one signature only."""
+
+
+def _loader(numba_type: Any) -> Any:
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+            value_type = context.get_data_type(numba_type)
+            typed = builder.bitcast(pointer, value_type.as_pointer())
+            return builder.load(typed)
+
+        return numba_type(types.int64), generate
+
+    return load
+
+
+def _storer(numba_type: Any) -> Any:
+    @intrinsic
+    def store(typing_context: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+            value_type = context.get_data_type(numba_type)
+            typed = builder.bitcast(pointer, value_type.as_pointer())
+            builder.store(arguments[1], typed)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, numba_type), generate
+
+    return store
+
+
+_pointer_to: Any = types.CPointer
+
+
+def _pointer(numba_type: Any) -> Any:
+    @intrinsic
+    def pointer(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return _pointer_to(numba_type)(types.int64), generate
+
+    return pointer
+
+
+load_int64, store_int64, pointer_int64 = _loader(types.int64), _storer(types.int64), _pointer(types.int64)
+load_int32, store_int32, pointer_int32 = _loader(types.int32), _storer(types.int32), _pointer(types.int32)
+load_uint8, store_uint8, pointer_uint8 = _loader(types.uint8), _storer(types.uint8), _pointer(types.uint8)
+load_float64, store_float64, pointer_float64 = _loader(types.float64), _storer(types.float64), _pointer(types.float64)
+load_float32, store_float32, pointer_float32 = _loader(types.float32), _storer(types.float32), _pointer(types.float32)
+
+
+def _copy_bytes(typing_context: Any, destination: Any, source: Any, count: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        to = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        origin = builder.inttoptr(arguments[1], cgutils.voidptr_t)
+        raw_memmove: Any = cgutils.raw_memmove
+        raw_memmove(builder, to, origin, arguments[2], ir.Constant(ir.IntType(64), 1))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+copy_bytes: Any = intrinsic(_copy_bytes)
+"""memmove(destination, source, count), all int64; the areas may overlap."""

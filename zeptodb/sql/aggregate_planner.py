@@ -1,0 +1,219 @@
+"""Plans a SELECT with aggregates over one table, grouped by symbol, by a time bucket, by both, or by nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, TimeBucket
+from zeptodb.backends.expression import Bucket, ColumnRef
+from zeptodb.sql.aggregates import bind_aggregate
+from zeptodb.sql.binder import Binder
+from zeptodb.sql.bound import ALREADY_NOTED, Bound, BoundExpression, Rejection, SqlType
+from zeptodb.sql.plan import AggregatePlan, Finish, Slot, TableScan
+from zeptodb.sql.row_planner import alias_lookup, plain_or_printed_name, scan_of
+from zeptodb.sql.select_statement import (
+    SelectStatement,
+    column_reference,
+    is_aggregate_call,
+    order_key,
+    ordered_output,
+    output,
+    require_expression,
+)
+from zeptodb.sql.sources import Source, is_star, outputs_of
+from zeptodb.types import ColumnType
+
+_BUCKET_CALLS = (exp.Anonymous, exp.TimestampTrunc, exp.DateTrunc)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a statement groups by."""
+
+    symbol: BoundExpression | None
+    bucket: BoundExpression | None
+
+    @property
+    def slots(self) -> list[BoundExpression]:
+        """The keys in the order of their slots."""
+        return [key for key in (self.symbol, self.bucket) if key is not None]
+
+
+class AggregatePlanner:
+    """Plans one grouped statement."""
+
+    def __init__(self, statement: SelectStatement, source: Source) -> None:
+        self.statement = statement
+        self.source = source
+        self.items = list(outputs_of(statement.node))
+        self.aggregates: dict[Aggregate, int] = {}
+        self.slots: list[Slot] = []
+        self.rows = statement.binder(lambda node: statement.resolve_row(node, source))
+        self.finals = statement.binder(self._resolve_final)
+        self.finals.replace = self._replace_final
+        self.finals.is_in_backend = False
+        self.keys = _Keys(None, None)
+        self.aliases: dict[str, Bound | None] = {}
+
+    def plan(self) -> AggregatePlan | None:
+        """The plan; None with reasons in the statement when there is none."""
+        statement = self.statement
+        if AggregateScan not in statement.capabilities.operators:
+            statement.reject("the backend cannot aggregate")
+        self.keys = self._bind_keys()
+        for key in self.keys.slots:
+            self.slots.append(Slot(key.type.column_type, key.dictionary))
+        named = self._bind_outputs()
+        scan = scan_of(statement, self.source, self._where_binder())
+        having = self._bind_having()
+        ordered = [(item, self._bind_order(item, named)) for item in statement.order_items()]
+        limit, offset = statement.count("limit"), statement.count("offset")
+        self._check_first_and_last(scan)
+        statement.is_volatile |= self.rows.is_volatile or self.finals.is_volatile
+        if statement.reasons or scan is None:
+            return None
+        bucket = None if self.keys.bucket is None else _time_bucket(self.keys.bucket)
+        finish = Finish(
+            tuple(output(name, b) for name, b in named if isinstance(b, BoundExpression)),
+            having.expression if isinstance(having, BoundExpression) else None,
+            tuple(order_key(item, b) for item, b in ordered if b is not None),
+            offset or 0,
+            limit,
+        )
+        if not self.aggregates:
+            self.aggregates[Aggregate(AggregateOp.COUNT_ROWS)] = 0
+            self.slots.append(Slot(ColumnType.INT64))
+        slots = tuple(self.slots)
+        return AggregatePlan(scan, tuple(self.aggregates), self.keys.symbol is not None, bucket, slots, finish)
+
+    # ---- keys -----------------------------------------------------------------------------------------------------
+
+    def _bind_keys(self) -> _Keys:
+        symbol: BoundExpression | None = None
+        bucket: BoundExpression | None = None
+        for node in self._key_nodes():
+            bound = require_expression(self.statement, self.rows.bind(node), node)
+            if bound is None:
+                continue
+            if self.source.schema.symbol is not None and bound == column_reference(
+                self.source, self.source.schema.symbol_index
+            ):
+                symbol = bound
+            elif self._is_bucket(bound) and bucket in (None, bound):
+                bucket = bound
+            else:
+                self.statement.reject("GROUP BY is native by symbol and one time bucket only", node)
+        return _Keys(symbol, bucket)
+
+    def _key_nodes(self) -> list[exp.Expr]:
+        group = self.statement.node.args.get("group")
+        if group is None:
+            is_distinct = self.statement.node.args.get("distinct") is not None
+            return [node for node, _ in self.items] if is_distinct else []
+        for key, value in group.args.items():
+            if value and key != "expressions":
+                self.statement.reject(f"GROUP BY {key.upper()} has no native form", group)
+        return [self._key_node(node) for node in group.expressions]
+
+    def _key_node(self, node: exp.Expr) -> exp.Expr:
+        """The expression behind a position or an alias; a column of the table goes before an alias."""
+        if isinstance(node, exp.Literal) and node.name.isdigit() and 1 <= int(node.name) <= len(self.items):
+            return self.items[int(node.name) - 1][0]
+        if isinstance(node, exp.Column) and not node.args.get("table") and self.source.find(node.name) is None:
+            for item, alias in self.items:
+                if alias is not None and alias.lower() == node.name.lower():
+                    return item
+        return node
+
+    def _is_bucket(self, bound: BoundExpression) -> bool:
+        expression = bound.expression
+        return (
+            isinstance(expression, Bucket)
+            and isinstance(expression.argument, ColumnRef)
+            and expression.argument.index == self.source.schema.timestamp_index
+        )
+
+    # ---- outputs, HAVING, ORDER BY --------------------------------------------------------------------------------
+
+    def _bind_outputs(self) -> list[tuple[str, Bound | None]]:
+        named: list[tuple[str, Bound | None]] = []
+        for node, alias in self.items:
+            if is_star(node):
+                self.statement.reject("a star beside aggregates has no native form", node)
+                continue
+            bound = require_expression(self.statement, self.finals.bind(node), node)
+            named.append((plain_or_printed_name(self.statement, self.source, node, alias), bound))
+            if alias is not None:
+                self.aliases[alias.lower()] = bound
+        return named
+
+    def _bind_having(self) -> Bound | None:
+        node = self.statement.node.args.get("having")
+        bound = None if node is None else self.finals.bind_boolean(node.this)
+        return require_expression(self.statement, bound, node) if node is not None else None
+
+    def _bind_order(self, item: exp.Expr, named: list[tuple[str, Bound | None]]) -> BoundExpression | None:
+        found = ordered_output(item, named)
+        if isinstance(found, Rejection):
+            self.statement.reject(found.message, item)
+            return None
+        return require_expression(self.statement, self.finals.bind(item.this) if found is None else found, item)
+
+    def _where_binder(self) -> Binder:
+        """WHERE sees the aliases of keys; those of aggregates have no meaning there."""
+        aliases: dict[str, Bound | None] = {}
+        for node, alias in self.items:
+            if alias is not None and self.source.find(alias) is None:
+                is_aggregate = any(is_aggregate_call(n) for n in node.walk())
+                aliases[alias.lower()] = None if is_aggregate else Binder(self.rows.resolve, []).bind(node)
+        self.rows.replace = alias_lookup(aliases, self.source)
+        return self.rows
+
+    def _resolve_final(self, node: exp.Column) -> Bound | Rejection:
+        row = self.statement.resolve_row(node, self.source)
+        if isinstance(row, Rejection):
+            return row
+        return self._key_slot(row) or Rejection(f'column "{node.name}" is neither a key of GROUP BY nor aggregated')
+
+    def _replace_final(self, node: exp.Expr) -> Bound | Rejection | None:
+        if is_aggregate_call(node):
+            return self._aggregate_slot(node)
+        if isinstance(node, _BUCKET_CALLS) and self.keys.bucket is not None:
+            bound = Binder(self.rows.resolve, []).bind(node)
+            return None if bound is None else self._key_slot(bound)
+        return alias_lookup(self.aliases, self.source, self._resolve_final)(node)
+
+    def _key_slot(self, bound: Bound) -> BoundExpression | None:
+        for i, key in enumerate(self.keys.slots):
+            if key == bound:
+                string_slot = None if key.dictionary is None else i
+                return BoundExpression(ColumnRef(i, key.type.column_type), key.type, string_slot)
+        return None
+
+    def _aggregate_slot(self, node: exp.Expr) -> Bound | Rejection:
+        called = bind_aggregate(node, self.rows, self.statement)
+        if called is None:
+            return ALREADY_NOTED
+        aggregate, result, dictionary = called
+        position = self.aggregates.setdefault(aggregate, len(self.aggregates))
+        index = len(self.keys.slots) + position
+        if index == len(self.slots):
+            self.slots.append(Slot(result.column_type, dictionary))
+        string_slot = index if result is SqlType.VARCHAR else None
+        return BoundExpression(ColumnRef(index, result.column_type), result, string_slot)
+
+    def _check_first_and_last(self, scan: TableScan | None) -> None:
+        """Across symbols the first row in time depends on arrival, which segments do not keep."""
+        is_one_segment = self.source.schema.symbol is None or (
+            scan is not None and scan.symbols is not None and len(scan.symbols) <= 1
+        )
+        ops = {aggregate.op for aggregate in self.aggregates}
+        if self.keys.symbol is None and not is_one_segment and ops & {AggregateOp.FIRST, AggregateOp.LAST}:
+            self.statement.reject("first and last over several symbols have no native form")
+
+
+def _time_bucket(bound: BoundExpression) -> TimeBucket:
+    assert isinstance(bound.expression, Bucket)
+    return TimeBucket(bound.expression.width, bound.expression.origin)

@@ -1,0 +1,149 @@
+"""DuckDB's SQL with ZeptoDB's tick words, parsed by sqlglot; no exception of the parser leaves this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ParseError, SqlglotError, TokenError
+from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokenizer_core import Token, TokenType
+
+from zeptodb.errors import QueryError
+from zeptodb.sql.limits import check_limits, room_for_depth
+from zeptodb.sql.source_text import not_supported, offset_of, query_error
+
+TICK_JOINS = ("AJ0", "WINDOW", "UNION", "PLUS")
+"""Words that make a tick join when they stand before JOIN; elsewhere they are what they are in DuckDB."""
+
+_PARSER_SURPRISES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+
+class Explain(exp.Expression):
+    """EXPLAIN [ANALYZE] of the statement `this`."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "analyze": False}
+
+
+class ZeptoDB(DuckDB):
+    """DuckDB's dialect, in which EXPLAIN is a statement of its own and nothing is printed."""
+
+    class Tokenizer(DuckDB.Tokenizer):
+        """EXPLAIN starts a statement instead of swallowing the rest of the text."""
+
+        KEYWORDS: ClassVar = {**DuckDB.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.DESCRIBE}
+
+    class Parser(DuckDBParser):
+        """Parses EXPLAIN, keeps the place of each `?`, and is quiet about statements that it hands on as a Command."""
+
+        PLACEHOLDER_PARSERS: ClassVar = {
+            **DuckDBParser.PLACEHOLDER_PARSERS,
+            TokenType.PLACEHOLDER: lambda self: self._parse_question_mark(),
+        }
+
+        STATEMENT_PARSERS: ClassVar = {
+            **DuckDBParser.STATEMENT_PARSERS,
+            TokenType.DESCRIBE: lambda self: self._parse_explain_or_describe(),
+        }
+
+        def _parse_question_mark(self) -> exp.Expr:
+            start = self._prev.start
+            placeholder = self.expression(exp.Placeholder())
+            placeholder.meta["start"] = start
+            return placeholder
+
+        def _parse_explain_or_describe(self) -> exp.Expr:
+            if self._prev.text.upper() != "EXPLAIN":
+                return self._parse_describe()
+            analyze = bool(self._match_text_seq("ANALYZE"))
+            return self.expression(Explain(this=self._parse_statement(), analyze=analyze))
+
+        def _warn_unsupported(self) -> None:
+            """Stay silent: whoever runs the Command says what it cannot do."""
+
+
+def parse(text: str) -> list[exp.Expr]:
+    """The statements of `text`, in order, without empty ones; each `?` comes back as `$1`, `$2`, ...
+
+    Raises QueryError with line, column and the offending line for text that is empty, too long, too deep or not SQL,
+    and NotSupportedError for a tick word that cannot be run yet.
+    """
+    depth = check_limits(text)
+    with _parser_errors(text):
+        tokens = ZeptoDB().tokenize(text)
+    _check_tick_words(tokens, text)
+    with _parser_errors(text), room_for_depth(depth):
+        statements = [s for s in ZeptoDB().parser().parse(tokens, text) if s is not None]
+    statements = [s for s in statements if not isinstance(s, exp.Semicolon)]
+    if not statements:
+        raise QueryError("The statement is empty; give at least one SQL statement.")
+    for statement in statements:
+        _number_placeholders(statement)
+    return statements
+
+
+def _number_placeholders(statement: exp.Expr) -> None:
+    """Turn each `?` into `$1`, `$2`, ... in the order of the text."""
+    unnamed = [node for node in statement.find_all(exp.Placeholder) if node.args.get("this") is None]
+    for number, node in enumerate(sorted(unnamed, key=lambda n: int(n.meta_get("start") or 0)), start=1):
+        node.set("this", str(number))
+
+
+@contextmanager
+def _parser_errors(text: str) -> Iterator[None]:
+    """Turn whatever the parser raises about `text` into a QueryError."""
+    try:
+        yield
+    except ParseError as error:
+        raise _parse_error(error, text) from None
+    except TokenError as error:
+        raise QueryError(f"Syntax error: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise QueryError("The statement is nested too deeply; flatten it.") from None
+    except (SqlglotError, *_PARSER_SURPRISES) as error:
+        raise QueryError(f"The statement cannot be parsed: {error}") from error
+
+
+def _check_tick_words(tokens: list[Token], text: str) -> None:
+    """Reject the tick words that the parser would take for aliases."""
+    for i, token in enumerate(tokens[:-1]):
+        word, following = token.text.upper(), tokens[i + 1]
+        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER):
+            continue
+        before = tokens[i - 1].token_type if i else None
+        if word in TICK_JOINS and following.token_type is TokenType.JOIN and before is not TokenType.ALIAS:
+            raise not_supported(
+                f"{word} JOIN is not available in this version; ASOF [LEFT] JOIN is, and so are DuckDB's joins.",
+                text,
+                token.start,
+            )
+        if word == "SAMPLE" and following.token_type is TokenType.NUMBER and before not in (None, TokenType.USING):
+            raise not_supported(
+                f"SAMPLE {following.text} is not available in this version; DuckDB's USING SAMPLE is.",
+                text,
+                token.start,
+            )
+
+
+def _parse_error(error: ParseError, text: str) -> QueryError:
+    details = error.errors[0] if error.errors else {}
+    description = str(details.get("description") or error).rstrip(".")
+    if description.startswith("Required keyword"):
+        description = "something is missing here"
+    line, column, highlight = details.get("line"), details.get("col"), str(details.get("highlight") or "")
+    if line is None or column is None:
+        return QueryError(f"The statement cannot be parsed: {description}.")
+    end = min(offset_of(text, int(line), int(column)) + 1, len(text))
+    start = end - len(highlight) if text[:end].endswith(highlight) else end - 1
+    return query_error(f'Syntax error near "{highlight}": {description}.', text, max(0, start))

@@ -1,0 +1,117 @@
+"""One in-memory DuckDB per engine, made when first needed; a fresh cursor per statement; its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zeptodb.errors import QueryError, UnknownColumnError, ZeptoError, did_you_mean
+from zeptodb.sql.engine import Engine
+from zeptodb.sql.source_text import pointed
+
+if TYPE_CHECKING:
+    import duckdb
+
+EARTH_RADIUS_METRES = 6_371_008.8
+
+_MACROS = (
+    f"""CREATE MACRO haversine(lat1, lon1, lat2, lon2) AS 2 * {EARTH_RADIUS_METRES} * asin(sqrt(least(1.0,
+        pow(sin(radians(lat2 - lat1) / 2), 2)
+        + cos(radians(lat1)) * cos(radians(lat2)) * pow(sin(radians(lon2 - lon1) / 2), 2))))""",
+    "CREATE MACRO st_distance(lat1, lon1, lat2, lon2) AS haversine(lat1, lon1, lat2, lon2)",
+    """CREATE MACRO st_within(lat, lon, center_lat, center_lon, radius_metres) AS
+        haversine(lat, lon, center_lat, center_lon) <= radius_metres""",
+)
+
+_lock = threading.Lock()
+_connections: weakref.WeakKeyDictionary[Engine, tuple[int, duckdb.DuckDBPyConnection]] = weakref.WeakKeyDictionary()
+_of_parent_process: list[duckdb.DuckDBPyConnection] = []
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the parent may have held it when it forked
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def cursor(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A fresh cursor on the engine's DuckDB; what is registered on it is seen by nobody else and goes with it."""
+    opened = _connection(engine).cursor()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _connection(engine: Engine) -> duckdb.DuckDBPyConnection:
+    process = os.getpid()
+    with _lock:
+        known = _connections.get(engine)
+        if known is not None and known[0] == process:
+            return known[1]
+        if known is not None:
+            # Made before a fork: its threads do not exist here, and closing it would wait for them for ever.
+            _of_parent_process.append(known[1])
+        connection = _open(engine)
+        _connections[engine] = (process, connection)
+        return connection
+
+
+def _open(engine: Engine) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "python_enable_replacements": False,  # else a table name could pick up a Python variable
+        "error_on_division_by_zero": False,  # // and % by zero are NULL, as in the native engine
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"zeptodb-{os.getpid()}"),
+    }
+    if engine.config.num_threads is not None:
+        config["threads"] = engine.config.num_threads
+    if engine.config.memory_limit is not None:
+        config["memory_limit"] = f"{engine.config.memory_limit}B"
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    for macro in _MACROS:
+        connection.execute(macro)
+    return connection
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+_COLUMN_NOT_FOUND = (
+    re.compile(r'Referenced column "(?P<column>[^"]+)" not found in FROM clause'),
+    re.compile(r'(?:Table|Values list) "(?P<table>[^"]*)" does not have a column named "(?P<column>[^"]+)"'),
+)
+_QUOTED = re.compile(r'"([^"\n]+)"')
+_EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
+_HIDDEN = re.compile(r'(, )?"?(?:[\w.]+\.)?__row_\d+"?')
+
+
+def query_error(error: Exception, columns: Iterable[str], text: str) -> ZeptoError:
+    """An error of DuckDB as ours: what is wrong, where in `text`, and for a column the nearest of `columns`."""
+    message = _HIDDEN.sub("", _EXCERPT.sub("", str(error))).strip()
+    for pattern in _COLUMN_NOT_FOUND:
+        found = pattern.search(message)
+        if found is not None:
+            name = found.group("column")
+            known = list(dict.fromkeys(columns))
+            tail = did_you_mean(name, known) if known else ""
+            return UnknownColumnError(pointed(f'There is no column "{name}" here.{tail}', text, place_of(name, text)))
+    quoted = _QUOTED.search(message)
+    return QueryError(pointed(message, text, place_of(quoted.group(1), text) if quoted is not None else None))
+
+
+def place_of(name: str, text: str) -> int | None:
+    """The offset of the first occurrence of a name in the text, None when it does not occur."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
+    return None if found is None else found.start()

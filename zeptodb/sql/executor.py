@@ -1,0 +1,237 @@
+"""Runs SQL: parse, plan, run natively or in DuckDB, and wrap the answer; errors become results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sqlglot import exp
+
+from zeptodb.backends.base import ArithmeticOverflowError
+from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
+from zeptodb.sql import native
+from zeptodb.sql.dialect import Explain, parse
+from zeptodb.sql.engine import Engine
+from zeptodb.sql.explain import fallback_plan, native_plan, text_column
+from zeptodb.sql.joined_rows import JOINED
+from zeptodb.sql.limits import room_for_depth
+from zeptodb.sql.literals import named_values, with_literals
+from zeptodb.sql.parameters import Parameters, bind
+from zeptodb.sql.plan import JoinedPlan, Planned, Reason
+from zeptodb.sql.plan_cache import PlanCache, Prepared, cache_key
+from zeptodb.sql.planner import plan
+from zeptodb.sql.result import QueryResult
+from zeptodb.sql.source_text import query_error
+
+Timestamps = Literal["ns", "datetime"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One statement with all that it is run with."""
+
+    statement: exp.Expr
+    text: str
+    params: Parameters
+    timestamps: Timestamps
+
+
+class QueryExecutor:
+    """Runs SQL statements on a Pipeline, from any number of threads."""
+
+    def __init__(self, pipeline: Engine) -> None:
+        """`pipeline` supplies the tables and the backend."""
+        self._engine = pipeline
+        self._cache = PlanCache()
+
+    def enable_parallel(self, num_threads: int | None = None, row_threshold: int = 100_000) -> None:
+        """Let native operators over at least `row_threshold` rows use `num_threads` threads (None: one per core)."""
+        if num_threads is not None and num_threads < 1:
+            raise InvalidInputError(f"num_threads is {num_threads!r}; give a whole number of at least 1, or None.")
+        if row_threshold < 0:
+            raise InvalidInputError(f"row_threshold is {row_threshold!r}; give a whole number of at least 0.")
+        self._engine.backend.configure_threads(num_threads, row_threshold=row_threshold)
+
+    def disable_parallel(self) -> None:
+        """Run native operators in the caller's thread alone."""
+        self._engine.backend.configure_threads(1)
+
+    def execute(self, sql: str, params: Parameters = None, *, timestamps: Timestamps = "ns") -> QueryResult:
+        """The answer to `sql`; of several statements separated by semicolons, run in turn, the last one's.
+
+        Never raises for bad SQL: `result.ok()` is False then and `result.error` has the message, with line, column and
+        the offending line where a place is known.
+
+        params: values for `?` and `$1` (a sequence) or `$name` (a mapping); they never pass through SQL text.
+        timestamps: "ns" gives int64 nanoseconds since the epoch, "datetime" real datetimes.
+        """
+        if not isinstance(sql, str):
+            raise InvalidTypeError(f"sql is a {type(sql).__name__}; give a string.")
+        if timestamps not in ("ns", "datetime"):
+            raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
+        started = time.perf_counter_ns()
+        try:
+            with room_for_depth(sql.count("(") + sql.upper().count("CASE")):
+                result = self._execute(sql, params, timestamps)
+        except ZeptoError as error:
+            result = QueryResult(error=str(error))
+        except RecursionError:
+            result = QueryResult(error="The statement is nested too deeply; flatten it.")
+        except MemoryError:
+            result = QueryResult(error="There is not enough memory for this statement.")
+        except Exception as error:  # noqa: BLE001 - the promised border: no statement raises
+            result = QueryResult(error=f"The statement cannot be run: {type(error).__name__}: {error}")
+        result.execution_time_us = (time.perf_counter_ns() - started) / 1_000
+        return result
+
+    def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+        self._engine.catch_up()
+        key = cache_key(sql, params)
+        prepared = self._cache.find(key, self._engine.catalog)
+        if prepared is not None:
+            return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
+        statements = parse(sql)
+        result = QueryResult()
+        for statement in statements:
+            own = params if len(statements) == 1 else _parameters_of(statement, params)
+            request = _Request(statement, sql, own, timestamps)
+            if not isinstance(statement, exp.Query):
+                result = self._run_other(request)
+                continue
+            prepared = self._prepare(request)
+            if len(statements) == 1:
+                self._cache.keep(key, prepared)
+            result = self._run_query(request, prepared.planned)
+        return result
+
+    # ---- queries --------------------------------------------------------------------------------------------------
+
+    def _prepare(self, request: _Request) -> Prepared:
+        """Plan a query; the tables' schemas are read first, so that a change meanwhile makes the plan stale."""
+        catalog = self._engine.catalog
+        version = catalog.version
+        tables = ((node.name, catalog.find(node.name)) for node in request.statement.find_all(exp.Table))
+        schemas = tuple((name, table.schema) for name, table in tables if table is not None)
+        planned = self._plan(request)
+        return Prepared(request.statement, None if planned.is_volatile else planned, version, schemas)
+
+    def _plan(self, request: _Request) -> Planned:
+        bind(request.statement, request.params)
+        bound = with_literals(request.statement, named_values(request.params))
+        planned = plan(bound, request.text, self._engine.catalog, self._engine.backend.capabilities)
+        if planned.plan is None:
+            return replace(planned, description=fallback_plan(planned.reasons, request.text))
+        return replace(planned, description=native_plan(planned.plan, self._native_name))
+
+    def _run_query(self, request: _Request, planned: Planned | None) -> QueryResult:
+        if planned is None:
+            planned = self._plan(request)
+        if planned.plan is None:
+            return self._run_in_duckdb(request, planned.reasons)
+        try:
+            answer = native.run(planned.plan, self._engine)
+        except native.StalePlanError:
+            return self._run_query(request, self._plan(request))
+        except ArithmeticOverflowError:
+            return self._run_in_duckdb(request, (Reason("integer arithmetic leaves INT64"),))
+        except native.SortTooLargeError:
+            limit = f"{native.MAX_SORTED_ROWS:,}"
+            return self._run_in_duckdb(request, (Reason(f"DuckDB sorts more than {limit} rows faster"),))
+        self._engine.record_query(answer.rows_scanned)
+        if isinstance(planned.plan, JoinedPlan):
+            return self._finish_in_duckdb(request, planned, planned.plan, answer)
+        return QueryResult(
+            answer.columns,
+            rows_scanned=answer.rows_scanned,
+            engine=self._native_name,
+            plan=planned.description,
+            timestamps=request.timestamps,
+        )
+
+    def _finish_in_duckdb(
+        self, request: _Request, planned: Planned, joined: JoinedPlan, answer: native.NativeAnswer
+    ) -> QueryResult:
+        from zeptodb.sql.fallback import run_over_arrow
+
+        rows = QueryResult(answer.columns).to_arrow()
+        return QueryResult.from_arrow(
+            run_over_arrow(self._engine, joined.sql, {JOINED: rows}),
+            timestamp_columns=joined.timestamp_columns,
+            rows_scanned=answer.rows_scanned,
+            engine=f"{self._native_name}+duckdb",
+            plan=planned.description,
+            timestamps=request.timestamps,
+        )
+
+    def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
+        from zeptodb.sql.fallback import run_fallback
+
+        try:
+            answer = run_fallback(self._engine, request.statement, request.params, text=request.text)
+        except ZeptoError as error:
+            better = next((reason for reason in reasons if reason.is_error), None)
+            if better is None:
+                raise
+            raise query_error(better.message, request.text, better.offset) from error
+        self._engine.record_query(answer.rows_scanned)
+        return QueryResult.from_arrow(
+            answer.table,
+            timestamp_columns=answer.timestamp_columns,
+            rows_scanned=answer.rows_scanned,
+            plan=fallback_plan(reasons, request.text),
+            timestamps=request.timestamps,
+        )
+
+    @property
+    def _native_name(self) -> str:
+        return f"native:{self._engine.backend.name}"
+
+    # ---- everything else ------------------------------------------------------------------------------------------
+
+    def _run_other(self, request: _Request) -> QueryResult:
+        from zeptodb.sql.statements import run_statement
+
+        statement = request.statement
+        if isinstance(statement, Explain):
+            return self._explain(request, statement)
+        if isinstance(statement, exp.Condition) and not isinstance(statement, (exp.Command, exp.Summarize)):
+            raise query_error("This is an expression, not a statement; write SELECT before it.", request.text, 0)
+        result = run_statement(self._engine, statement, request.params, text=request.text)
+        if result is not None:
+            self._engine.record_query(result.rows_scanned)
+            return result
+        return self._run_in_duckdb(request, (Reason(f"{statement.key.upper()} runs in DuckDB"),))
+
+    def _explain(self, request: _Request, explained: Explain) -> QueryResult:
+        inner = _Request(explained.this, request.text, request.params, request.timestamps)
+        if explained.args.get("analyze"):
+            return self._analyze(inner)
+        if isinstance(inner.statement, exp.Query):
+            text = self._plan(inner).description
+        else:
+            text = f"statement: {inner.statement.key.upper()}"
+        return QueryResult([text_column("plan", text.splitlines())], engine="none", plan=text)
+
+    def _analyze(self, request: _Request) -> QueryResult:
+        started = time.perf_counter_ns()
+        is_query = isinstance(request.statement, exp.Query)
+        ran = self._run_query(request, None) if is_query else self._run_other(request)
+        elapsed_us = (time.perf_counter_ns() - started) / 1_000
+        lines = [
+            *(ran.plan or f"engine: {ran.engine}").splitlines(),
+            f"time: {elapsed_us:,.0f} us",
+            f"rows scanned: {ran.rows_scanned:,}",
+            f"rows returned: {len(ran):,}",
+        ]
+        column = text_column("plan", lines)
+        return QueryResult([column], rows_scanned=ran.rows_scanned, engine=ran.engine, plan="\n".join(lines))
+
+
+def _parameters_of(statement: exp.Expr, params: Parameters) -> Parameters:
+    """Of several statements each takes the named parameters that it mentions."""
+    if not isinstance(params, Mapping):
+        return params
+    used = {node.name for node in statement.find_all(exp.Placeholder)}
+    return {name: value for name, value in params.items() if name in used}

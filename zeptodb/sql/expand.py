@@ -1,0 +1,412 @@
+"""A statement with our words and tables as one that DuckDB runs over registered Arrow tables: queries and FROM clauses.
+
+What words mean is in `operators`, `tick_words` and `window_words`; what names mean in `relations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from zeptodb.errors import UnknownTableError
+from zeptodb.sql import asof_join, pruning
+from zeptodb.sql.duckdb_names import name_of, written_names
+from zeptodb.sql.operators import HANDLERS
+from zeptodb.sql.relations import KIND_OF_COLUMN, Columns, Occurrence, OutputColumn, Relation, Scope, ValueKind
+from zeptodb.sql.rewrite import Rewriter
+from zeptodb.storage.snapshot import Snapshot
+
+FindTable = Callable[[str], Snapshot | None]
+UnknownTable = Callable[[str], UnknownTableError]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A statement rewritten for DuckDB.
+
+    Attributes:
+        expression: the rewritten statement.
+        occurrences: places where our tables are read, in order of appearance.
+        columns: names and kinds of the answer's columns; None: unknown.
+        has_changed: whether the statement differs from what was written.
+    """
+
+    expression: exp.Expr
+    occurrences: tuple[Occurrence, ...]
+    columns: Columns
+    has_changed: bool
+
+
+def expand(
+    expression: exp.Expr,
+    parameters: MutableMapping[str, object],
+    *,
+    find_table: FindTable,
+    unknown_table: UnknownTable,
+    now_ns: int,
+    text: str = "",
+) -> Expansion:
+    """Rewrite a statement (a copy of it) whose parameters all have names.
+
+    `find_table` gives the snapshot of a table by name, None when there is none; a name that is neither a table nor
+    something that DuckDB could know raises `unknown_table(name)`. `text` is the statement as it was written: columns
+    without an alias get the names that DuckDB would give them there. Raises QueryError and NotSupportedError.
+    """
+    # Wrapped, so that the statement itself can be replaced like any other node.
+    root = exp.Paren(this=expression.copy())
+    expander = _Expander(parameters, find_table, unknown_table, now_ns)
+    columns = expander.statement(root.this)
+    if expander.rewriter.has_changed:
+        expander.name_as_written(text)
+    return Expansion(root.this, tuple(expander.occurrences), columns, expander.rewriter.has_changed)
+
+
+class _Expander:
+    def __init__(
+        self,
+        parameters: MutableMapping[str, object],
+        find_table: FindTable,
+        unknown_table: UnknownTable,
+        now_ns: int,
+    ) -> None:
+        self.occurrences: list[Occurrence] = []
+        self._outermost: tuple[exp.Select, list[exp.Expr | None]] | None = None
+        self.rewriter = Rewriter(parameters, now_ns, HANDLERS, self.query)
+        self._find_table = find_table
+        self._unknown_table = unknown_table
+
+    def statement(self, node: exp.Expr) -> Columns:
+        """Rewrite a whole statement; its columns if it is a query."""
+        if isinstance(node, exp.Query):
+            return self.query(node, None, {})
+        # PIVOT, SUMMARIZE, DESCRIBE SELECT and the like: find the tables, then rewrite what there is.
+        scope = Scope()
+        for child in node.iter_expressions():
+            if isinstance(child, (exp.Table, exp.Subquery)):
+                self._relation(child, scope, prunable=False)
+            else:
+                self.rewriter.rewrite(child, scope)
+        return None
+
+    # ---- queries ---------------------------------------------------------------------------------------------------
+
+    def query(self, node: exp.Expr, outer: Scope | None, ctes: Mapping[str, Columns]) -> Columns:
+        """Rewrite a query in place; its columns."""
+        visible = self._with(node, outer, ctes)
+        if isinstance(node, exp.Select):
+            return self._select(node, outer, visible)
+        if isinstance(node, exp.SetOperation):
+            columns = self._set_operation(node, outer, visible)
+        elif isinstance(node, exp.Subquery):
+            columns = self._subquery(node, outer, visible)
+        else:
+            scope = Scope(ctes=visible, parent=outer)
+            for child in list(node.iter_expressions()):
+                self.rewriter.rewrite(child, scope)
+            return None
+        self._modifiers(node, Scope(ctes=visible, parent=outer, aliases=_kinds_by_name(columns)))
+        return columns
+
+    def _with(self, node: exp.Expr, outer: Scope | None, ctes: Mapping[str, Columns]) -> dict[str, Columns]:
+        visible = dict(ctes)
+        clause = node.args.get("with_")
+        if clause is None:
+            return visible
+        for cte in clause.expressions:
+            name = cte.alias.lower()
+            if clause.args.get("recursive"):
+                visible[name] = None
+            visible[name] = _renamed(self.query(cte.this, outer, visible), cte.args.get("alias"))
+        return visible
+
+    def _set_operation(self, node: exp.SetOperation, outer: Scope | None, ctes: dict[str, Columns]) -> Columns:
+        left = self.query(node.this, outer, ctes)
+        right = self.query(node.expression, outer, ctes)
+        if left is None or right is None or len(left) != len(right) or node.args.get("by_name"):
+            return None
+        kinds = [a if a is b else ValueKind.OTHER for (_, a), (_, b) in zip(left, right, strict=True)]
+        return tuple((name, kind) for (name, _), kind in zip(left, kinds, strict=True))
+
+    def _subquery(self, node: exp.Subquery, outer: Scope | None, ctes: dict[str, Columns]) -> Columns:
+        if isinstance(node.this, exp.Query):
+            return self.query(node.this, outer, ctes)
+        scope = Scope(ctes=ctes, parent=outer)
+        self._relation(node.this, scope)
+        return None
+
+    def _modifiers(self, node: exp.Expr, scope: Scope) -> None:
+        for key in ("order", "limit", "offset"):
+            child = node.args.get(key)
+            if child is not None:
+                self.rewriter.rewrite(child, scope)
+
+    def _select(self, node: exp.Select, outer: Scope | None, ctes: dict[str, Columns]) -> Columns:
+        scope = Scope(ctes=ctes, parent=outer)
+        source = node.args.get("from_")
+        if source is not None:
+            self._relation(source.this, scope, prunable=node.args.get("sample") is None)
+        links = self._joins(node, scope)
+        scope.is_grouped = node.args.get("group") is not None or _calls(node, (exp.AggFunc,))
+        written = [item.copy() if _takes_its_text_as_name(item) else None for item in node.expressions]
+        for item in list(node.expressions):
+            self.rewriter.rewrite(item, scope)
+        done = {"expressions", "from_", "joins", "with_", "windows"}
+        for key, value in list(node.args.items()):
+            if key not in done:
+                for child in value if isinstance(value, list) else [value]:
+                    if isinstance(child, exp.Expr):
+                        self.rewriter.rewrite(child, scope)
+        for window in node.args.get("windows") or ():
+            self.rewriter.rewrite(window, scope)
+        where = node.args.get("where")
+        if where is not None:
+            pruning.prune(scope, where.this, self.rewriter.parameters)
+        asof_join.prune_right_sides(links)
+        self._break_ties(node, scope)
+        if isinstance(node.parent, exp.Paren) and node.parent.parent is None:
+            self._outermost = (node, written)
+        else:
+            self._keep_names(node, written)
+        columns = self._output_columns(node, scope)
+        _hide_row_numbers(node, scope)
+        return columns
+
+    def _keep_names(self, node: exp.Select, written: list[exp.Expr | None]) -> None:
+        """Columns of subqueries that DuckDB would name after their expression keep its name from before the rewrite."""
+        for item, before in zip(list(node.expressions), written, strict=True):
+            if before is not None and item.sql("duckdb") != before.sql("duckdb"):
+                self._name(item, name_of(before))
+
+    def name_as_written(self, text: str) -> None:
+        """Columns of the outermost SELECT get the names that DuckDB would give them in the text."""
+        if self._outermost is None:
+            return
+        node, written = self._outermost
+        names = written_names(text) if text else None
+        if names is None or len(names) != len(written):
+            self._keep_names(node, written)
+            return
+        for item, before, name in zip(list(node.expressions), written, names, strict=True):
+            if before is not None:
+                self._name(item, name)
+
+    def _name(self, item: exp.Expr, name: str) -> None:
+        alias = exp.Alias(this=item.copy(), alias=exp.to_identifier(name, quoted=True))
+        self.rewriter.replace(item, alias, self.rewriter.kind(item))
+
+    def _break_ties(self, node: exp.Select, scope: Scope) -> None:
+        """ORDER BY of plain rows: ties come in the order of arrival, as DuckDB's own sort is not stable."""
+        order = node.args.get("order")
+        if order is None or node.args.get("group") is not None or node.args.get("distinct") is not None:
+            return
+        if any(isinstance(item.this, exp.Var) for item in order.expressions) or _may_aggregate(node):
+            return
+        key = scope.arrival_key()
+        if key is not None:
+            order.append("expressions", exp.Ordered(this=key, nulls_first=False))
+            self.rewriter.has_changed = True
+
+    def _output_columns(self, node: exp.Select, scope: Scope) -> Columns:
+        result: list[OutputColumn] = []
+        for item in node.expressions:
+            columns = self._item_columns(item, scope)
+            if columns is None:
+                return None
+            result.extend(columns)
+        return tuple(result)
+
+    def _item_columns(self, item: exp.Expr, scope: Scope) -> Columns:
+        is_qualified_star = isinstance(item, exp.Column) and isinstance(item.this, exp.Star)
+        if isinstance(item, exp.Star) or is_qualified_star:
+            star = item.this if is_qualified_star else item
+            return _star_columns(star, item.args.get("table"), scope)
+        if isinstance(item, (exp.Columns, exp.Explode)):
+            return None
+        return ((item.alias_or_name, self.rewriter.kind(item)),)
+
+    # ---- FROM ------------------------------------------------------------------------------------------------------
+
+    def _joins(self, node: exp.Expr, scope: Scope) -> list[asof_join.Link]:
+        links = []
+        for join in node.args.get("joins") or ():
+            before = len(scope.relations)
+            method = str(join.args.get("method") or "").upper()
+            self._relation(join.this, scope, prunable=method != "POSITIONAL", lateral=scope)
+            added = scope.relations[before:]
+            if method == "POSITIONAL":
+                for relation in scope.relations:
+                    relation.prunable = frozenset()
+            if method == "ASOF" and len(added) == 1:
+                links.extend(asof_join.prepare(join, added[0], scope))
+            condition = join.args.get("on")
+            if condition is not None:
+                self.rewriter.rewrite(condition, scope)
+            _merge_columns(join, added, scope.relations[:before], is_natural=method == "NATURAL")
+            if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
+                for relation in added:
+                    relation.is_hidden = True
+        return links
+
+    def _relation(self, node: exp.Expr, scope: Scope, *, prunable: bool = True, lateral: Scope | None = None) -> None:
+        """Add what one item of a FROM clause offers to the scope."""
+        if isinstance(node, exp.Table):
+            self._table(node, scope, prunable=prunable)
+        elif isinstance(node, exp.Subquery) and not isinstance(node.this, exp.Query):
+            self._nested_tables(node, scope)
+        elif isinstance(node, exp.Query):
+            columns = self.query(node, lateral if lateral is not None else scope.parent, scope.ctes)
+            scope.relations.append(Relation(node.alias, _renamed(columns, node.args.get("alias"))))
+        else:
+            for child in list(node.iter_expressions()):
+                self.rewriter.rewrite(child, scope)
+            scope.relations.append(Relation(node.alias, None))
+        self._pivots(node, scope)
+        self._joins(node, scope)
+
+    def _pivots(self, node: exp.Expr, scope: Scope) -> None:
+        pivots = node.args.get("pivots") or ()
+        if not pivots:
+            return
+        for pivot in pivots:
+            for child in list(pivot.iter_expressions()):
+                self.rewriter.rewrite(child, scope)
+        relation = scope.relations[-1]
+        scope.relations[-1] = Relation(pivots[-1].alias or relation.alias, None)
+
+    def _nested_tables(self, node: exp.Subquery, scope: Scope) -> None:
+        """`(a JOIN b ...)`: its tables are visible by their own names, unless an alias covers them."""
+        if not node.alias:
+            self._relation(node.this, scope, prunable=False)
+            return
+        inner = Scope(ctes=scope.ctes, parent=scope.parent)
+        self._relation(node.this, inner, prunable=False)
+        scope.relations.append(Relation(node.alias, None))
+
+    def _table(self, node: exp.Table, scope: Scope, *, prunable: bool) -> None:
+        if not isinstance(node.this, exp.Identifier):
+            self._table_function(node, scope)
+            return
+        alias = node.alias_or_name
+        is_bare = node.args.get("db") is None
+        if is_bare and node.name.lower() in scope.ctes:
+            scope.relations.append(Relation(alias, _renamed(scope.ctes[node.name.lower()], node.args.get("alias"))))
+            return
+        snapshot = self._find_table(node.name) if is_bare else None
+        if snapshot is None:
+            if is_bare and not _may_be_known_to_duckdb(node):
+                raise self._unknown_table(node.name)
+            scope.relations.append(Relation(alias, None))
+            return
+        occurrence = Occurrence(snapshot, node, f"__row_{len(self.occurrences)}")
+        self.occurrences.append(occurrence)
+        fields = snapshot.schema.fields
+        columns = _renamed(tuple((f.name, KIND_OF_COLUMN[f.type]) for f in fields), node.args.get("alias"))
+        relation = Relation(alias, columns, occurrence)
+        if not prunable or node.args.get("sample") is not None or node.args.get("pivots"):
+            relation.prunable = frozenset()
+        scope.relations.append(relation)
+
+    def _table_function(self, node: exp.Table, scope: Scope) -> None:
+        function = node.this
+        for child in list(function.iter_expressions()):
+            self.rewriter.rewrite(child, scope)
+        arguments = function.expressions
+        if (
+            isinstance(function, exp.Anonymous)
+            and function.name.lower() == "duckdb"
+            and len(arguments) == 1
+            and isinstance(arguments[0], exp.Literal)
+        ):
+            # duckdb('file') reads a file of any kind that DuckDB knows.
+            node.set("this", exp.to_identifier(arguments[0].name, quoted=True))
+            self.rewriter.has_changed = True
+        scope.relations.append(Relation(node.alias_or_name, None))
+
+
+# ---- small facts about nodes ----------------------------------------------------------------------------------------
+
+
+def _takes_its_text_as_name(item: exp.Expr) -> bool:
+    return not isinstance(item, (exp.Alias, exp.Star, exp.Column, exp.Columns, exp.Aliases, exp.Explode))
+
+
+def _renamed(columns: Columns, alias: exp.Expr | None) -> Columns:
+    """The columns under the names that `AS t(a, b)` gives to the first of them."""
+    names = [] if alias is None else [c.name for c in alias.args.get("columns") or ()]
+    if columns is None or not names:
+        return columns
+    renamed = [(name, kind) for name, (_, kind) in zip(names, columns, strict=False)]
+    return (*renamed, *columns[len(renamed) :])
+
+
+def _kinds_by_name(columns: Columns) -> dict[str, ValueKind]:
+    return {name.lower(): kind for name, kind in columns or ()}
+
+
+def _may_be_known_to_duckdb(node: exp.Table) -> bool:
+    """Files in quotes and the catalog tables that DuckDB offers without a schema."""
+    name = node.name.lower()
+    return any(c in name for c in "./\\:*") or name.startswith(("sqlite_", "pg_", "duckdb_", "pragma_"))
+
+
+def _may_aggregate(node: exp.Select) -> bool:
+    """Whether the SELECT list or HAVING may aggregate; unknown functions count as aggregates."""
+    return node.args.get("having") is not None or _calls(node, (exp.AggFunc, exp.Anonymous, exp.Explode))
+
+
+def _calls(node: exp.Select, kinds: tuple[type[exp.Expr], ...]) -> bool:
+    """Whether the SELECT list calls a function of these kinds, other than in windows and subqueries."""
+    return any(
+        not _is_inside(found, item, (exp.Window, exp.Query))
+        for item in node.expressions
+        for found in item.find_all(*kinds)
+    )
+
+
+def _is_inside(node: exp.Expr, top: exp.Expr, kinds: tuple[type[exp.Expr], ...]) -> bool:
+    above: exp.Expr | None = node.parent if node is not top else None
+    while above is not None:
+        if isinstance(above, kinds):
+            return True
+        above = above.parent if above is not top else None
+    return False
+
+
+def _merge_columns(join: exp.Expr, added: list[Relation], earlier: list[Relation], *, is_natural: bool) -> None:
+    names = {identifier.name.lower() for identifier in join.args.get("using") or ()}
+    for relation in added:
+        if is_natural:
+            names = {name.lower() for r in earlier for name, _ in r.columns or ()}
+        relation.merged = frozenset(names)
+
+
+def _star_columns(star: exp.Expr, qualifier: exp.Expr | None, scope: Scope) -> Columns:
+    if star.args.get("rename") or star.args.get("like"):
+        return None
+    left_out = {e.name.lower() for e in star.args.get("except_") or ()}
+    result: list[OutputColumn] = []
+    for relation in scope.relations:
+        if relation.is_hidden or (qualifier is not None and relation.alias.lower() != qualifier.name.lower()):
+            continue
+        if relation.columns is None:
+            return None
+        merged = relation.merged if qualifier is None else frozenset()
+        result.extend(c for c in relation.columns if c[0].lower() not in left_out | merged)
+    replaced = {e.alias.lower() for e in star.args.get("replace") or ()}
+    return tuple((name, ValueKind.OTHER if name.lower() in replaced else kind) for name, kind in result)
+
+
+def _hide_row_numbers(node: exp.Select, scope: Scope) -> None:
+    """`*` leaves out the hidden columns."""
+    for relation in scope.relations:
+        occurrence = relation.occurrence
+        if occurrence is None or not occurrence.needs_rows or occurrence.is_wrapped or relation.is_hidden:
+            continue
+        for item in node.expressions:
+            star = item.this if isinstance(item, (exp.Column, exp.Columns)) else item
+            table = item.args.get("table")
+            if isinstance(star, exp.Star) and (table is None or table.name.lower() == relation.alias.lower()):
+                hidden = exp.column(exp.to_identifier(occurrence.row_name, quoted=True))
+                star.set("except_", [*(star.args.get("except_") or []), hidden])

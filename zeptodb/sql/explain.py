@@ -1,0 +1,154 @@
+"""Says in words how a statement runs: the native plan operator by operator, or why DuckDB runs it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from zeptodb.backends.base import Aggregate, TimeBucket, Vector
+from zeptodb.backends.expression import (
+    Arithmetic,
+    Bucket,
+    ColumnRef,
+    Comparison,
+    Constant,
+    Expression,
+    InList,
+    IsNull,
+    Logical,
+    Not,
+    ToFloat,
+)
+from zeptodb.sql.bound import StringCode, StringCodeList
+from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, TableScan
+from zeptodb.sql.source_text import line_and_column
+from zeptodb.storage.dictionary import Dictionary
+from zeptodb.types import ColumnType, Schema
+
+_SHOWN_SYMBOLS = 8
+
+
+def native_plan(plan: Plan, engine_name: str) -> str:
+    """The lines that describe a native plan, the first operator to run last."""
+    if isinstance(plan, JoinedPlan):
+        lines = native_plan(plan.join, engine_name).splitlines()
+        return "\n".join([f"{lines[0]}+duckdb", f"duckdb: {plan.sql}", *lines[1:]])
+    lines = [f"engine: {engine_name}", *_finish(plan)]
+    if isinstance(plan, AggregatePlan):
+        schema = plan.scan.schema
+        lines.append(_aggregate(plan, schema))
+        lines.append(_scan(plan.scan, schema))
+    elif isinstance(plan, SelectPlan):
+        schema = plan.scan.schema
+        lines.append("select " + ", ".join(_text(e, schema) for e in plan.columns))
+        lines.append(_scan(plan.scan, schema))
+    else:
+        schema = plan.left.schema
+        kind = "as-of left join" if plan.keep_unmatched else "as-of join"
+        lines.append(f"{kind} on symbol and {plan.left.table}.time {plan.op} {plan.right.table}.time")
+        lines.append(_scan(plan.left, schema))
+        lines.append(f"scan {plan.right.table}: the symbols of the left side")
+    return "\n".join(lines)
+
+
+def fallback_plan(reasons: tuple[Reason, ...], text: str) -> str:
+    """The lines that name DuckDB and every reason against a native plan."""
+    lines = ["engine: duckdb"]
+    for reason in reasons:
+        place = ""
+        if reason.offset is not None:
+            line, column = line_and_column(text, reason.offset)
+            place = f" (line {line}, column {column})"
+        lines.append(f"not native: {reason.message}{place}")
+    return "\n".join(lines)
+
+
+def text_column(name: str, lines: list[str]) -> tuple[str, Vector, Dictionary]:
+    """A result column of strings."""
+    dictionary = Dictionary()
+    codes = np.fromiter((dictionary.code(line) for line in lines), np.int32, len(lines))
+    return name, Vector(codes, None, ColumnType.STRING), dictionary
+
+
+def _finish(plan: AggregatePlan | SelectPlan | JoinPlan) -> list[str]:
+    finish = plan.finish
+    lines = []
+    if finish.limit is not None or finish.offset:
+        lines.append(f"limit {finish.limit if finish.limit is not None else 'all'} offset {finish.offset}")
+    if finish.order:
+        stored = isinstance(plan, SelectPlan) and plan.storage_order == "ascending"
+        lines.append("order by: as stored" if stored else f"sort by {len(finish.order)} keys")
+    if finish.predicate is not None:
+        lines.append("having" if isinstance(plan, AggregatePlan) else "filter the joined rows")
+    return lines
+
+
+def _aggregate(plan: AggregatePlan, schema: Schema) -> str:
+    keys = ["symbol"] if plan.by_symbol else []
+    if plan.bucket is not None:
+        keys.append(_bucket(plan.bucket))
+    calls = ", ".join(_call(a, schema) for a in plan.aggregates)
+    return f"aggregate {calls}" + (f" by {', '.join(keys)}" if keys else "")
+
+
+def _bucket(bucket: TimeBucket) -> str:
+    return f"time buckets of {bucket.width_ns:,} ns" + (f" from {bucket.origin_ns} ns" if bucket.origin_ns else "")
+
+
+def _call(aggregate: Aggregate, schema: Schema) -> str:
+    arguments = ", ".join(_text(e, schema) for e in aggregate.arguments)
+    call = aggregate.op.value if not aggregate.arguments else f"{aggregate.op.value}({arguments})"
+    return call if aggregate.condition is None else f"{call} where {_text(aggregate.condition, schema)}"
+
+
+def _scan(scan: TableScan, schema: Schema) -> str:
+    parts = []
+    if scan.is_empty:
+        parts.append("nothing, the condition is never true")
+    if scan.symbols is not None:
+        more = f", ... ({len(scan.symbols)} in all)" if len(scan.symbols) > _SHOWN_SYMBOLS else ""
+        parts.append(f"symbols {', '.join(repr(s) for s in scan.symbols[:_SHOWN_SYMBOLS])}{more} by lookup")
+    if scan.symbol_filter is not None:
+        parts.append(f"symbols where {_text(scan.symbol_filter, schema)}")
+    if scan.from_ns is not None or scan.to_ns is not None:
+        parts.append(f"time from {_moment(scan.from_ns)} to before {_moment(scan.to_ns)} by binary search")
+    if scan.predicate is not None:
+        parts.append(f"rows where {_text(scan.predicate, schema)}")
+    return f"scan {scan.table}: " + ("; ".join(parts) if parts else "all rows")
+
+
+def _moment(ns: int | None) -> str:
+    if ns is None:
+        return "the end"
+    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}"
+
+
+def _text(node: Expression, schema: Schema) -> str:
+    """An expression in SQL-like words."""
+    if isinstance(node, ColumnRef):
+        return schema.fields[node.index].name
+    if isinstance(node, StringCode):
+        return repr(node.text)
+    if isinstance(node, Constant):
+        return (
+            "NULL"
+            if node.value is None
+            else str(node.value).lower()
+            if isinstance(node.value, bool)
+            else str(node.value)
+        )
+    if isinstance(node, (Arithmetic, Comparison, Logical)):
+        return f"({_text(node.left, schema)} {node.op} {_text(node.right, schema)})"
+    if isinstance(node, InList):
+        items = node.texts if isinstance(node, StringCodeList) else node.values
+        return f"{_text(node.argument, schema)} in {len(items)} values"
+    if isinstance(node, IsNull):
+        return f"{_text(node.argument, schema)} is null"
+    if isinstance(node, Not):
+        return f"not {_text(node.argument, schema)}"
+    if isinstance(node, Bucket):
+        return f"bucket({_text(node.argument, schema)}, {node.width})"
+    assert isinstance(node, ToFloat)
+    return _text(node.argument, schema)

@@ -1,0 +1,304 @@
+"""Runs native plans: takes snapshots, turns lookups into ranges, calls the backend, finishes its small result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.base import Aggregate, AggregateScan, AsofJoin, Ranges, Scan, SelectScan, Vector
+from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.sql.engine import Engine
+from zeptodb.sql.evaluate import evaluate, true_rows
+from zeptodb.sql.order import SortKey, sort_order
+from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, SelectPlan, Slot, TableScan
+from zeptodb.sql.string_codes import with_codes
+from zeptodb.storage.dictionary import Dictionary
+from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.table import Table
+from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
+
+Int64Array = npt.NDArray[np.int64]
+ResultColumn = tuple[str, Vector, Dictionary | None]
+
+MAX_SORTED_ROWS = 4_000_000
+"""ORDER BY over more scanned rows than this is faster in DuckDB, which sorts in parallel."""
+
+
+class SortTooLargeError(Exception):
+    """A native plan turned out to sort more rows than it should; run the statement in DuckDB."""
+
+
+class StalePlanError(Exception):
+    """The table's schema is not the one that the plan was made for; plan the statement again."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeAnswer:
+    """Columns of an answer and how many rows were read for it."""
+
+    columns: list[ResultColumn]
+    rows_scanned: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """What an operator left: one vector and, for strings, one dictionary per slot."""
+
+    vectors: list[Vector]
+    dictionaries: list[Dictionary | None]
+    rows: int
+
+
+def run(plan: Plan, engine: Engine) -> NativeAnswer:
+    """The answer of `plan` over the tables as they are now; of a JoinedPlan the rows that DuckDB is to finish.
+
+    Raises ArithmeticOverflowError when integer arithmetic leaves its type, SortTooLargeError when DuckDB would sort
+    faster, StalePlanError when a table's schema has changed since, UnknownTableError when a table has gone.
+    """
+    if isinstance(plan, AggregatePlan):
+        return _run_aggregate(plan, engine)
+    if isinstance(plan, JoinedPlan):
+        return _run_join(plan.join, engine)
+    return _run_select(plan, engine) if isinstance(plan, SelectPlan) else _run_join(plan, engine)
+
+
+# ---- operators ---------------------------------------------------------------------------------------------------
+
+
+def _run_aggregate(plan: AggregatePlan, engine: Engine) -> NativeAnswer:
+    table = engine.catalog.get(plan.scan.table)
+    with table.snapshot() as snapshot:
+        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
+        aggregates = tuple(_coded_aggregate(a, snapshot) for a in plan.aggregates)
+        result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket))
+        vectors: list[Vector] = []
+        if result.segments is not None:
+            vectors.append(_symbols_of(snapshot, result.segments))
+        if result.buckets is not None:
+            vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
+        vectors += result.columns
+        dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
+        rows = len(vectors[0].values)
+        return NativeAnswer(_finish(plan.finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
+
+
+def _run_select(plan: SelectPlan, engine: Engine) -> NativeAnswer:
+    table = engine.catalog.get(plan.scan.table)
+    with table.snapshot() as snapshot:
+        finish = plan.finish
+        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
+        is_stored_so = plan.storage_order is not None and not _has_null_keys(snapshot)
+        if is_stored_so and plan.storage_order == "descending" and scan.predicate is None and finish.limit is not None:
+            scan = replace(scan, ranges=_last_rows(scan.ranges, finish.offset + finish.limit))
+        is_sorted = not finish.order or (is_stored_so and plan.storage_order == "ascending")
+        if not is_sorted and scan.ranges.rows > MAX_SORTED_ROWS:
+            raise SortTooLargeError
+        columns = tuple(_coded(e, snapshot) for e in plan.columns)
+        if is_sorted:
+            operation = SelectScan(scan, columns, finish.offset, finish.limit)
+            finish = replace(finish, order=(), offset=0, limit=None)
+        else:
+            operation = SelectScan(scan, columns)
+        vectors = list(engine.backend.select(operation))
+        dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
+        rows = len(vectors[0].values)
+        return NativeAnswer(_finish(finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
+
+
+def _run_join(plan: JoinPlan, engine: Engine) -> NativeAnswer:
+    left_table, right_table = engine.catalog.get(plan.left.table), engine.catalog.get(plan.right.table)
+    with ExitStack() as stack:
+        left = stack.enter_context(left_table.snapshot())
+        right = left if right_table is left_table else stack.enter_context(right_table.snapshot())
+        if right.schema is not plan.right.schema:
+            raise StalePlanError
+        scan = _scan(plan.left, left_table, left, engine, in_symbol_order=False)
+        segments = _right_segments(left, scan.ranges.segments, right)
+        wanted = np.unique(segments[segments >= 0])
+        right_scan = Scan(right, _whole_segments(right, wanted))
+        operation = AsofJoin(
+            scan, right_scan, segments, plan.op, plan.keep_unmatched, plan.left_columns, plan.right_columns
+        )
+        result = engine.backend.asof_join(operation)
+        sides = {"left": iter(result[: len(plan.left_columns)]), "right": iter(result[len(plan.left_columns) :])}
+        vectors = [next(sides[slot.side]) for slot in plan.slots]
+        dictionaries = [_dictionary(slot, left if slot.side == "left" else right) for slot in plan.slots]
+        rows = len(vectors[0].values)
+        columns = _finish(plan.finish, plan.slots, vectors, dictionaries, rows)
+        return NativeAnswer(columns, scan.ranges.rows + right_scan.ranges.rows)
+
+
+# ---- scans -------------------------------------------------------------------------------------------------------
+
+
+def _scan(scan: TableScan, table: Table, snapshot: Snapshot, engine: Engine, *, in_symbol_order: bool) -> Scan:
+    if snapshot.schema is not scan.schema:
+        raise StalePlanError
+    segments = _segments(scan, table, snapshot, in_symbol_order=in_symbol_order)
+    if scan.from_ns is None and scan.to_ns is None:
+        ranges = _whole_segments(snapshot, segments)
+    else:
+        ranges = engine.backend.time_ranges(snapshot, segments, from_ns=scan.from_ns, to_ns=scan.to_ns)
+    return Scan(snapshot, ranges, None if scan.predicate is None else _coded(scan.predicate, snapshot))
+
+
+def _segments(scan: TableScan, table: Table, snapshot: Snapshot, *, in_symbol_order: bool) -> Int64Array:
+    if scan.is_empty:
+        return np.zeros(0, np.int64)
+    if scan.symbols is not None:
+        found = [_segment(symbol, table, snapshot) for symbol in scan.symbols]
+        segments = np.array([s for s in found if s >= 0], dtype=np.int64)
+    elif in_symbol_order:
+        segments = snapshot.segment_order
+    else:
+        segments = np.arange(len(snapshot.lengths), dtype=np.int64)
+    if scan.symbol_filter is not None and len(segments):
+        columns: dict[int, Vector] = {snapshot.schema.symbol_index: _symbols_of(snapshot, segments)}
+        condition = _coded(scan.symbol_filter, snapshot)
+        segments = segments[true_rows(condition, columns, len(segments))]  # type: ignore[arg-type]
+    return segments
+
+
+def _segment(symbol: int | str, table: Table, snapshot: Snapshot) -> int:
+    """The segment of a symbol in this snapshot, -1 when it has none."""
+    if isinstance(symbol, int) and not INT64_MIN <= symbol <= INT64_MAX:
+        return -1
+    dictionary = snapshot.dictionaries[snapshot.schema.symbol_index]
+    key = symbol if isinstance(symbol, int) else None if dictionary is None else dictionary.find(symbol)
+    if key is None or (isinstance(symbol, int) and dictionary is not None):
+        return -1
+    segment = table.find_segment(symbol)
+    if segment is not None and segment < len(snapshot.symbols) and int(snapshot.symbols[segment]) == key:
+        return segment
+    # The table's contents were swapped since the snapshot was taken, or the symbol is newer than it.
+    matches = np.flatnonzero(snapshot.symbols == key)
+    return int(matches[0]) if len(matches) else -1
+
+
+def _whole_segments(snapshot: Snapshot, segments: Int64Array) -> Ranges:
+    return Ranges(segments, np.zeros(len(segments), np.int64), snapshot.lengths[segments])
+
+
+def _last_rows(ranges: Ranges, count: int) -> Ranges:
+    """The last `count` rows of the ranges of one segment."""
+    return Ranges(ranges.segments, np.maximum(ranges.starts, ranges.ends - count), ranges.ends)
+
+
+def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> Int64Array:
+    """Per segment of the left snapshot the right one's segment of the same symbol, -1 when there is none."""
+    if left is right:
+        return segments
+    if left.schema.symbol is None:
+        return np.full(len(segments), 0 if len(right.lengths) else -1, np.int64)
+    symbols = left.symbols[segments]
+    left_names = left.dictionaries[left.schema.symbol_index]
+    right_names = right.dictionaries[right.schema.symbol_index]
+    if left_names is not None and right_names is not None:
+        codes = [right_names.find(left_names.values[code]) for code in symbols.tolist()]
+        symbols = np.array([-1 if code is None else code for code in codes], dtype=np.int64)
+    elif left_names is not right_names:
+        return np.full(len(segments), -1, np.int64)
+    order = np.argsort(right.symbols, kind="stable")
+    known = right.symbols[order]
+    places = np.searchsorted(known, symbols)
+    is_found = places < len(known)
+    is_found[is_found] = known[places[is_found]] == symbols[is_found]
+    return np.where(is_found, order[np.where(is_found, places, 0)] if len(order) else -1, -1).astype(np.int64)
+
+
+def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
+    symbols = snapshot.symbols[segments]
+    if snapshot.schema.symbol is None or snapshot.dictionaries[snapshot.schema.symbol_index] is None:
+        return Vector(symbols, None, ColumnType.INT64)
+    return Vector(symbols.astype(np.int32), None, ColumnType.STRING)
+
+
+def _dictionary(slot: Slot, snapshot: Snapshot) -> Dictionary | None:
+    return None if slot.dictionary is None else snapshot.dictionaries[slot.dictionary]
+
+
+def _has_null_keys(snapshot: Snapshot) -> bool:
+    index = snapshot.schema.timestamp_index
+    return index >= 0 and snapshot.has_nulls(index)
+
+
+def _coded(expression: Expression, snapshot: Snapshot) -> Expression:
+    return with_codes(expression, snapshot.dictionaries)
+
+
+def _coded_aggregate(aggregate: Aggregate, snapshot: Snapshot) -> Aggregate:
+    """Strings occur in conditions only: no aggregate computes with them."""
+    if aggregate.condition is None:
+        return aggregate
+    return replace(aggregate, condition=_coded(aggregate.condition, snapshot))
+
+
+# ---- what is left after the operator -----------------------------------------------------------------------------
+
+
+def _finish(
+    finish: Finish, slots: Sequence[Slot], vectors: list[Vector], dictionaries: list[Dictionary | None], rows: int
+) -> list[ResultColumn]:
+    state = _Slots([_typed(v, slot.type) for v, slot in zip(vectors, slots, strict=False)], dictionaries, rows)
+    if finish.predicate is not None:
+        predicate = with_codes(finish.predicate, dictionaries)
+        state = _taken(state, np.flatnonzero(true_rows(predicate, state.vectors, rows)))
+    if finish.order:
+        state = _taken(state, _sorted_rows(finish, state))
+    elif finish.offset or finish.limit is not None:
+        state = _taken(state, np.arange(state.rows)[_window(finish)])
+    columns = []
+    for item in finish.outputs:
+        vector = _value(item.expression, state)
+        dictionary = None if item.dictionary_slot is None else dictionaries[item.dictionary_slot]
+        columns.append((item.name, result_vector(vector, item.type), dictionary))
+    return columns
+
+
+def _window(finish: Finish) -> slice:
+    return slice(finish.offset, None if finish.limit is None else finish.offset + finish.limit)
+
+
+def _sorted_rows(finish: Finish, state: _Slots) -> Int64Array:
+    keys = []
+    for key in finish.order:
+        dictionary = None if key.dictionary_slot is None else state.dictionaries[key.dictionary_slot]
+        keys.append(SortKey(_value(key.expression, state), dictionary, key.is_descending, key.nulls_first))
+    limit = None if finish.limit is None else min(finish.offset + finish.limit, state.rows)
+    return sort_order(keys, state.rows, limit=limit)[_window(finish)]
+
+
+def _value(expression: Expression, state: _Slots) -> Vector:
+    """The value of an expression over the slots; a slot itself is passed on with its type."""
+    if isinstance(expression, ColumnRef):
+        return state.vectors[expression.index]
+    return evaluate(with_codes(expression, state.dictionaries), state.vectors, state.rows)
+
+
+def _taken(state: _Slots, rows: Int64Array) -> _Slots:
+    vectors = [Vector(v.values[rows], None if v.validity is None else v.validity[rows], v.type) for v in state.vectors]
+    return _Slots(vectors, state.dictionaries, len(rows))
+
+
+def _typed(vector: Vector, column_type: ColumnType) -> Vector:
+    """A slot's vector under the type that SQL gives it."""
+    return Vector(vector.values, vector.validity, column_type)
+
+
+def result_vector(vector: Vector, column_type: ColumnType) -> Vector:
+    """A column of the answer: in its type's dtype, HUGEINT as INT64 when every value fits."""
+    values, validity = vector.values, vector.validity
+    if validity is not None and validity.all():
+        validity = None
+    if column_type is ColumnType.HUGEINT:
+        if values.dtype != object:
+            return Vector(values, validity, ColumnType.INT64)
+        valid = values if validity is None else np.where(validity, values, 0)
+        if all(INT64_MIN <= v <= INT64_MAX for v in valid):
+            return Vector(valid.astype(np.int64), validity, ColumnType.INT64)
+        return Vector(valid, validity, ColumnType.HUGEINT)
+    return Vector(values.astype(column_type.dtype, copy=False), validity, column_type)

@@ -1,0 +1,170 @@
+"""Native plans: what to scan, which operator to run, and what to do with its small result.
+
+An operator of a plan leaves columns, called slots; `Finish` computes the answer's columns from them. Expressions of a
+`Finish` refer to slots by `ColumnRef(index of the slot, type)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zeptodb.backends.base import Aggregate, TimeBucket
+from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.types import ColumnType, Schema
+
+Symbol = int | str
+Side = Literal["left", "right"]
+StorageOrder = Literal["ascending", "descending"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a statement is not native, and where in its text (None: no place).
+
+    `is_error` says that no engine can run it: should DuckDB fail too, this is the better message.
+    """
+
+    message: str
+    offset: int | None = None
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableScan:
+    """Which rows of a table to read.
+
+    Attributes:
+        table: its name.
+        schema: the table's when the plan was made; another one at run time makes the plan stale.
+        symbols: only these symbols, by lookup; None: all.
+        symbol_filter: a condition on the symbol alone, decided once per segment.
+        from_ns, to_ns: timestamps from (inclusive) and to (exclusive), by binary search; None: no bound.
+        predicate: a condition on each row.
+        is_empty: the condition is false whatever the row.
+    """
+
+    table: str
+    schema: Schema = field(repr=False)
+    symbols: tuple[Symbol, ...] | None = None
+    symbol_filter: Expression | None = None
+    from_ns: int | None = None
+    to_ns: int | None = None
+    predicate: Expression | None = None
+    is_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One column that an operator leaves.
+
+    Attributes:
+        type: of its values; HUGEINT for sums of integers, whatever they fit.
+        dictionary: for STRING the column of the table whose dictionary holds the strings.
+        side: of which table, in a join.
+    """
+
+    type: ColumnType
+    dictionary: int | None = None
+    side: Side = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One column of the answer; `dictionary_slot` is the slot whose strings a STRING output shows."""
+
+    name: str
+    expression: Expression
+    type: ColumnType
+    dictionary_slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One key of ORDER BY over the slots; `dictionary_slot` as in Output."""
+
+    expression: Expression
+    is_descending: bool
+    nulls_first: bool
+    dictionary_slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Steps over the slots, in this order: keep rows where `predicate` is true, sort, skip `offset`, take `limit`."""
+
+    outputs: tuple[Output, ...]
+    predicate: Expression | None = None
+    order: tuple[OrderKey, ...] = ()
+    offset: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelectPlan:
+    """Values of `columns` (over the table) for the rows of a scan; they are the slots.
+
+    `storage_order` says that the finish sorts as rows are stored: by symbol, then time ("descending": the time of one
+    symbol backwards).
+    """
+
+    scan: TableScan
+    columns: tuple[Expression, ...]
+    slots: tuple[Slot, ...]
+    finish: Finish
+    storage_order: StorageOrder = None
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatePlan:
+    """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), then the aggregates."""
+
+    scan: TableScan
+    aggregates: tuple[Aggregate, ...]
+    by_symbol: bool
+    bucket: TimeBucket | None
+    slots: tuple[Slot, ...]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """An as-of join on symbol and time; each slot takes the next of the columns of its side."""
+
+    left: TableScan
+    right: TableScan
+    op: Literal[">=", ">", "<=", "<"]
+    keep_unmatched: bool
+    left_columns: tuple[ColumnRef, ...]
+    right_columns: tuple[ColumnRef, ...]
+    slots: tuple[Slot, ...]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedPlan:
+    """A join whose rows DuckDB finishes: it runs `sql` over them; `timestamp_columns` of its answer are ours."""
+
+    join: JoinPlan
+    sql: str
+    timestamp_columns: frozenset[int]
+
+
+Plan = SelectPlan | AggregatePlan | JoinPlan | JoinedPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the planner makes of a SELECT.
+
+    Attributes:
+        plan: the native plan; None when there are reasons against it.
+        reasons: every reason found.
+        is_volatile: the plan holds the present moment and must not be kept.
+        description: the plan, or the reasons, in words.
+    """
+
+    plan: Plan | None
+    reasons: tuple[Reason, ...] = ()
+    is_volatile: bool = False
+    description: str = ""

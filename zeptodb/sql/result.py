@@ -1,0 +1,262 @@
+"""The answer to a statement: columns inside, every other shape only when it is asked for."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.base import Vector
+from zeptodb.errors import BackendUnavailableError, InvalidInputError, QueryError
+from zeptodb.storage.dictionary import Dictionary
+from zeptodb.types import ColumnType
+
+if TYPE_CHECKING:
+    import cudf
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+Timestamps = Literal["ns", "datetime"]
+ResultColumn = tuple[str, Vector, Dictionary | None]
+
+_SHOWN_ROWS = 10
+
+
+class QueryResult:
+    """Columns of an answer, with what it took to get them; or, when `error` is not empty, why there is none.
+
+    Integers stay int64 (a sum beyond int64 is decimal128(38, 0) in Arrow and a Python int in `rows`), floats float64,
+    strings strings. Timestamps are int64 nanoseconds, or datetimes in UTC with `timestamps="datetime"`. NULL is None
+    in `rows`, a real null in Arrow and polars, NaN, NaT or None in pandas and numpy; an integer column with NULL is
+    float64 there when that is exact, else pandas' nullable Int64 (objects in numpy).
+
+    Attributes:
+        execution_time_us: microseconds from the statement's text to its columns.
+        rows_scanned: rows of tables that were read for it.
+        engine: which engine ran it: "cpu", "cuda", "duckdb", ...; empty for an error.
+        plan: how it ran, and why not otherwise.
+        error: empty if all went well, else the message.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[ResultColumn] = (),
+        *,
+        execution_time_us: float = 0.0,
+        rows_scanned: int = 0,
+        engine: str = "",
+        plan: str = "",
+        error: str = "",
+        timestamps: Timestamps = "ns",
+    ) -> None:
+        if timestamps not in ("ns", "datetime"):
+            raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
+        self._vectors: tuple[ResultColumn, ...] | None = tuple(columns)
+        self._table: pa.Table | None = None
+        self._timestamp_columns = frozenset(
+            i for i, (_, vector, _) in enumerate(columns) if vector.type is ColumnType.TIMESTAMP_NS
+        )
+        self._timestamps = timestamps
+        self.execution_time_us = execution_time_us
+        self.rows_scanned = rows_scanned
+        self.engine = engine
+        self.plan = plan
+        self.error = error
+
+    @classmethod
+    def from_arrow(
+        cls,
+        table: pa.Table,
+        *,
+        timestamp_columns: frozenset[int] = frozenset(),
+        execution_time_us: float = 0.0,
+        rows_scanned: int = 0,
+        engine: str = "duckdb",
+        plan: str = "",
+        timestamps: Timestamps = "ns",
+    ) -> QueryResult:
+        """A result over an Arrow table, as DuckDB returns it; `timestamp_columns` are those of int64 nanoseconds.
+
+        Sums of type decimal128(38, 0) become int64 when they fit; dictionary columns become plain strings.
+        """
+        from zeptodb.sql import arrow_columns
+
+        result = cls(
+            execution_time_us=execution_time_us,
+            rows_scanned=rows_scanned,
+            engine=engine,
+            plan=plan,
+            timestamps=timestamps,
+        )
+        result._vectors = None
+        result._timestamp_columns = timestamp_columns
+        columns = [arrow_columns.narrowed(arrow_columns.undictionaried(column)) for column in table.columns]
+        result._table = arrow_columns.table_of(columns, table.column_names)
+        return result
+
+    # ---- the reference's fields ----------------------------------------------------------------------------------
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, in order; they may repeat."""
+        if self._vectors is not None:
+            return [name for name, _, _ in self._vectors]
+        return list(self._arrow.column_names)
+
+    @cached_property
+    def rows(self) -> list[list[Any]]:
+        """Rows as lists of plain Python values: ints exact, NULL None. Built when first asked for."""
+        from zeptodb.sql import arrow_columns
+
+        columns = [arrow_columns.python_values(column) for column in self.to_arrow().columns]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def ok(self) -> bool:
+        """Whether the statement ran."""
+        return not self.error
+
+    def raise_for_error(self) -> QueryResult:
+        """This result; raises QueryError with the message when the statement failed."""
+        if self.error:
+            raise QueryError(self.error)
+        return self
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        if self._vectors is not None:
+            return len(self._vectors[0][1].values) if self._vectors else 0
+        return int(self._arrow.num_rows)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """The rows."""
+        return iter(self.rows)
+
+    # ---- other shapes --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _arrow(self) -> pa.Table:
+        """The columns with timestamps as int64."""
+        from zeptodb.sql import arrow_columns
+
+        if self._vectors is None:
+            return self._table
+        columns = [arrow_columns.vector_to_arrow(vector, dictionary) for _, vector, dictionary in self._vectors]
+        return arrow_columns.table_of(columns, [name for name, _, _ in self._vectors])
+
+    @cached_property
+    def _typed_arrow(self) -> pa.Table:
+        from zeptodb.sql import arrow_columns
+
+        table = self._arrow
+        if self._timestamps == "ns":
+            return table
+        columns = [
+            arrow_columns.as_datetimes(column) if i in self._timestamp_columns else column
+            for i, column in enumerate(table.columns)
+        ]
+        return arrow_columns.table_of(columns, table.column_names)
+
+    def to_arrow(self) -> pa.Table:
+        """The columns as an Arrow table; numbers share memory with the result. Repeated names stay repeated."""
+        return self._typed_arrow
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns as a pandas DataFrame; repeated names get a counter (a, a_1)."""
+        from zeptodb.sql import arrow_columns
+
+        return arrow_columns.pandas_frame(self.to_arrow())
+
+    def to_polars(self) -> pl.DataFrame:
+        """The columns as a polars DataFrame; repeated names get a counter (a, a_1)."""
+        import polars as pl
+
+        from zeptodb.sql import arrow_columns
+
+        table = self.to_arrow()
+        if not table.column_names:
+            return pl.DataFrame()
+        columns = [arrow_columns.without_intervals(column) for column in table.columns]
+        return pl.DataFrame(arrow_columns.table_of(columns, arrow_columns.distinct_names(table.column_names)))
+
+    def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns as numpy arrays by name; repeated names get a counter (a, a_1).
+
+        Numbers without NULL share memory with the result and are read-only then; see the class for NULL.
+        """
+        from zeptodb.sql import arrow_columns
+
+        table = self.to_arrow()
+        names = arrow_columns.distinct_names(table.column_names)
+        arrays = {name: arrow_columns.numpy_values(column) for name, column in zip(names, table.columns, strict=True)}
+        return {name: _read_only(array) for name, array in arrays.items()}
+
+    def to_cudf(self) -> cudf.DataFrame:
+        """The columns as a cuDF DataFrame; raises BackendUnavailableError without cuDF."""
+        try:
+            import cudf
+        except ImportError as error:
+            raise BackendUnavailableError(
+                "to_cudf() needs cuDF and an NVIDIA GPU, but cudf cannot be imported; install cudf-cu12 or cudf-cu13, "
+                "or use to_arrow(), to_pandas() or to_polars()."
+            ) from error
+        from zeptodb.sql import arrow_columns
+
+        table = self.to_arrow()
+        return cudf.DataFrame.from_arrow(table.rename_columns(arrow_columns.distinct_names(table.column_names)))
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The Arrow PyCapsule stream, through which polars, DuckDB, pandas and others read the columns."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        """The Arrow PyCapsule schema."""
+        return self.to_arrow().schema.__arrow_c_schema__()
+
+    # ---- display -------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """One line: size, engine and time, or the error."""
+        if self.error:
+            return f"QueryResult(error={self.error!r})"
+        return (
+            f"QueryResult({len(self):,} rows x {len(self.column_names)} columns, engine={self.engine!r}, "
+            f"{self.execution_time_us / 1000:.3f} ms)"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table of the first and last rows, for notebooks."""
+        if self.error:
+            return f"<pre>{html.escape(self.error)}</pre>"
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.column_names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
+            for row in self._shown_rows()
+        )
+        note = f"{len(self):,} rows, {html.escape(self.engine)}, {self.execution_time_us / 1000:.3f} ms"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{note}</p>"
+
+    def _shown_rows(self) -> list[list[Any]]:
+        from zeptodb.sql import arrow_columns
+
+        table = self.to_arrow()
+        if table.num_rows <= 2 * _SHOWN_ROWS:
+            return [list(row) for row in arrow_columns.row_tuples(table)]
+        first = arrow_columns.row_tuples(table.slice(0, _SHOWN_ROWS))
+        last = arrow_columns.row_tuples(table.slice(table.num_rows - _SHOWN_ROWS))
+        gap = ["…"] * table.num_columns
+        return [*map(list, first), gap, *map(list, last)]
+
+
+def _cell(value: object) -> str:
+    return "NULL" if value is None else str(value)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.dtype != np.object_:
+        array.flags.writeable = False
+    return array

@@ -1,0 +1,1 @@
+"""Arenas, segments, tables, catalog and snapshots: where rows live."""

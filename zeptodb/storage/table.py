@@ -1,0 +1,273 @@
+"""A table: a schema, the dictionaries of its string columns, and its segments."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from threading import RLock
+from weakref import WeakSet
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.errors import InvalidInputError, InvalidTypeError
+from zeptodb.storage.batch import ColumnBatch, Strings
+from zeptodb.storage.dictionary import Dictionary
+from zeptodb.storage.log import ChangeLog
+from zeptodb.storage.memory import HostMemory
+from zeptodb.storage.segments import Rows, Segments
+from zeptodb.storage.snapshot import Snapshot
+from zeptodb.types import ColumnType, Field, Schema
+
+Int64Array = npt.NDArray[np.int64]
+
+
+_TABLES: WeakSet[Table] = WeakSet()
+_FORK = ExitStack()
+
+
+def _freeze_tables() -> None:
+    """Wait until no other thread is inside a table: a fork copies locks as they are, and only the calling thread."""
+    for table in list(_TABLES):
+        _FORK.enter_context(table.frozen())
+
+
+def _thaw_tables() -> None:
+    _FORK.close()
+
+
+os.register_at_fork(before=_freeze_tables, after_in_parent=_thaw_tables, after_in_child=_thaw_tables)
+
+
+class Table:
+    """Rows of one schema, parted by symbol, in time order within each; safe for any number of readers and writers.
+
+    The symbol column is not stored: it is a fact of the segment. `schema` is replaced once, when the first rows
+    settle whether a SYMBOL column holds integers or strings.
+    """
+
+    def __init__(
+        self, name: str, schema: Schema, *, memory: HostMemory, arena_size: int, log: ChangeLog | None = None
+    ) -> None:
+        self.name = name
+        self.schema = schema
+        self.dictionaries = tuple(Dictionary() if _is_coded(field) else None for field in schema.fields)
+        self._memory = memory
+        self._arena_size = arena_size
+        self._log = log
+        self._write_lock = RLock()
+        self._last_stamp = 0
+        self._segments = self._empty_segments()
+        self._generation = 0
+        self._latest: tuple[Segments, Snapshot] | None = None
+        _TABLES.add(self)
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    @property
+    def row_count(self) -> int:
+        """Rows in the table."""
+        return self._segments.row_count
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes with every change of the contents."""
+        return self._generation, self._segments.version
+
+    @property
+    def contents(self) -> Segments:
+        """The segments that hold the rows now; others after `replace()`."""
+        return self._segments
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of address space that the table uses."""
+        return self._segments.mapped_bytes
+
+    @property
+    def segment_count(self) -> int:
+        """How many symbols have rows."""
+        return self._segments.count
+
+    def symbol_key(self, symbol: int | str) -> int | None:
+        """The key of a symbol's segment: itself, or its code; None when no row can have it."""
+        column = self.schema.symbol_index
+        if column < 0:
+            return 0
+        kind = self.schema.fields[column].type
+        if kind is ColumnType.STRING:
+            dictionary = self.dictionaries[column]
+            return dictionary.find(symbol) if isinstance(symbol, str) and dictionary is not None else None
+        return int(symbol) if isinstance(symbol, (int, np.integer)) else None
+
+    def find_segment(self, symbol: int | str) -> int | None:
+        """The segment of a symbol, None when the table has no rows of it."""
+        key = self.symbol_key(symbol)
+        return None if key is None else self._segments.find(key)
+
+    def snapshot(self) -> Snapshot:
+        """The rows as they are now, late ones merged; close it when done."""
+        latest = self._latest
+        segments = self._segments
+        if latest is not None and latest[0] is segments:
+            pin = segments.pin(latest[1].version)
+            if pin is not None:
+                return replace(latest[1], release=pin.release)
+        read = segments.read()
+        if read is None:
+            with self._write_lock:
+                segments = self._segments
+                segments.merge_late()
+                read = segments.read()
+        if read is None:
+            raise AssertionError("late rows appeared under the write lock")
+        version, pin, symbols, lengths, addresses, validity = read
+        snapshot = Snapshot(
+            name=self.name,
+            schema=self.schema,
+            symbols=symbols,
+            lengths=lengths,
+            addresses=self._with_symbol_row(addresses),
+            validity=self._with_symbol_row(validity),
+            dictionaries=self.dictionaries,
+            version=version,
+            release=pin.release,
+        )
+        # The cached one holds no pin (a pin would keep retired blocks for ever); `pin(version)` revives it.
+        self._latest = (segments, replace(snapshot, release=_nothing))
+        return snapshot
+
+    def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:
+        """A read-only view of one stored column (index in the schema) of one segment, as it is now."""
+        if self._segments.has_late_rows:
+            with self._write_lock:
+                self._segments.merge_late()
+        symbol = self.schema.symbol_index
+        return self._segments.view(segment, column - (0 <= symbol < column))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing in the table changes while this is held; for fork()."""
+        with self._write_lock, self._segments.frozen():
+            yield
+
+    def _with_symbol_row(self, stored: Int64Array) -> Int64Array:
+        symbol = self.schema.symbol_index
+        return stored if symbol < 0 else np.insert(stored, symbol, 0, axis=0)
+
+    # ---- writing -----------------------------------------------------------------------------------------------
+
+    def append(self, batch: ColumnBatch) -> int:
+        """Append rows, all or none, visible when the call returns; returns how many.
+
+        A timestamp column of None is filled with the time of arrival, never less than that of earlier such rows.
+        """
+        if batch.rows == 0:
+            return 0
+        with self._write_lock:
+            self._settle_symbol_kind(batch)
+            batch = self._stamped(batch)
+            if self._log is not None:
+                self._log.before_append(self.name, self.schema, batch)
+            self._segments.append(self._rows(batch))
+        return batch.rows
+
+    def replace(self, batch: ColumnBatch) -> int:
+        """Make these rows the table's whole contents, in one step; readers that began before see the old ones."""
+        with self._write_lock:
+            if batch.rows:
+                self._settle_symbol_kind(batch)
+            batch = self._stamped(batch)
+            if self._log is not None:
+                self._log.before_replace(self.name, self.schema, batch)
+            segments = self._empty_segments()
+            segments.append(self._rows(batch))
+            self._segments = segments
+            self._generation += 1
+        return batch.rows
+
+    def change(self, compute: Callable[[Snapshot], ColumnBatch]) -> int:
+        """Make what `compute` makes of the contents the contents, in one step; other writers wait meanwhile.
+
+        `compute` must not take the lock of another table (by `snapshot()`, say): two such calls could wait for each
+        other. When it raises, nothing has changed.
+        """
+        with self._write_lock:
+            with self.snapshot() as snapshot:
+                batch = compute(snapshot)
+            return self.replace(batch)
+
+    def _empty_segments(self) -> Segments:
+        symbol = self.schema.symbol_index
+        stored = [i for i in range(len(self.schema.fields)) if i != symbol]
+        timestamp = self.schema.timestamp_index
+        return Segments(
+            self._memory,
+            arena_size=self._arena_size,
+            dtypes=[self.schema.fields[i].type.dtype for i in stored],
+            time_column=stored.index(timestamp) if timestamp >= 0 else -1,
+        )
+
+    def _settle_symbol_kind(self, batch: ColumnBatch) -> None:
+        column = self.schema.symbol_index
+        if column < 0:
+            return
+        given = ColumnType.STRING if isinstance(batch.columns[column], Strings) else ColumnType.INT64
+        kind = self.schema.fields[column].type
+        if kind is ColumnType.SYMBOL:
+            fields = list(self.schema.fields)
+            fields[column] = replace(fields[column], type=given)
+            dictionaries = list(self.dictionaries)
+            dictionaries[column] = Dictionary() if given is ColumnType.STRING else None
+            self.dictionaries = tuple(dictionaries)
+            self.schema = replace(self.schema, fields=tuple(fields))
+        elif (kind is ColumnType.STRING) != (given is ColumnType.STRING):
+            words = {True: "strings", False: "integers"}
+            raise InvalidTypeError(
+                f'Symbols of table "{self.name}" are {words[kind is ColumnType.STRING]}, but '
+                f"{words[given is ColumnType.STRING]} were given; use one kind, or create another table."
+            )
+
+    def _stamped(self, batch: ColumnBatch) -> ColumnBatch:
+        column = self.schema.timestamp_index
+        if column < 0 or batch.columns[column] is not None:
+            return batch
+        self._last_stamp = max(time.time_ns(), self._last_stamp)
+        columns = list(batch.columns)
+        columns[column] = np.full(batch.rows, self._last_stamp, dtype=np.int64)
+        return replace(batch, columns=tuple(columns))
+
+    def _rows(self, batch: ColumnBatch) -> Rows:
+        symbol, timestamp = self.schema.symbol_index, self.schema.timestamp_index
+        physical = [self._physical(i, batch) for i in range(len(self.schema.fields))]
+        stored = [i for i in range(len(physical)) if i != symbol]
+        return Rows(
+            keys=physical[symbol].astype(np.int64, copy=False) if symbol >= 0 else None,
+            times=physical[timestamp].view(np.int64) if timestamp >= 0 else None,
+            values=tuple(physical[i] for i in stored),
+            validity=tuple(batch.validity[i] for i in stored),
+            count=batch.rows,
+        )
+
+    def _physical(self, index: int, batch: ColumnBatch) -> npt.NDArray[np.generic]:
+        """One column of a batch as the segments store it; a mismatch is an error of the caller that checked it."""
+        field, column = self.schema.fields[index], batch.columns[index]
+        dictionary = self.dictionaries[index]
+        array = dictionary.translate(column) if dictionary is not None and isinstance(column, Strings) else column
+        is_symbol = index == self.schema.symbol_index
+        if not isinstance(array, np.ndarray) or (array.dtype != field.type.dtype and not is_symbol):
+            raise InvalidTypeError(f'Column "{field.name}" wants {field.type.dtype}, got {array!r:.80}.')
+        if array.shape != (batch.rows,):
+            raise InvalidInputError(f'Column "{field.name}" has shape {array.shape}, the batch {batch.rows} rows.')
+        return np.ascontiguousarray(array)
+
+
+def _is_coded(field: Field) -> bool:
+    return field.type is ColumnType.STRING
+
+
+def _nothing() -> None:
+    """Release of a snapshot that holds no pin."""
