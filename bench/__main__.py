@@ -20,7 +20,7 @@ from zeptodb.demo import environment
 from zeptodb.demo.text_table import format_table
 from zeptodb.errors import ZeptoError
 
-OPERATIONS = ("vwap", "bars", "time_range", "filter", "asof", "ingest", "direct")
+OPERATIONS = ("vwap", "bars", "time_range", "filter", "group", "topk", "asof", "repeat", "ingest", "direct")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,16 +21,30 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
     """vwap(symbol), get_column, ingest() per call and end to end."""
     rows = trades.rows
     prices = np.random.default_rng(5).integers(10_000, 15_000, rows)
-    pipeline = zeptodb.Pipeline()
-    pipeline.ingest_batch(np.ones(rows, dtype=np.int64), prices, prices, DAY_START_NS + np.arange(rows))
+    pipelines = [zeptodb.Pipeline(zeptodb.PipelineConfig(summaries=summaries)) for summaries in (False, True)]
+    for pipeline in pipelines:
+        pipeline.ingest_batch(np.ones(rows, dtype=np.int64), prices, prices, DAY_START_NS + np.arange(rows))
+    scanning, pipeline = pipelines
+
+    def scan() -> object:
+        return scanning.vwap(symbol=1)
 
     def vwap() -> object:
         return pipeline.vwap(symbol=1)
 
+    def vwap_of_range() -> object:
+        return pipeline.vwap(symbol=1, from_ns=DAY_START_NS + rows // 10, to_ns=DAY_START_NS + rows // 10 * 9)
+
     def get_column() -> object:
         return pipeline.get_column(symbol=1, name="price")
 
-    yield Benchmark(f"vwap(symbol) of {rows:,} rows", (Contender(ZEPTODB, vwap),), rows=rows, row_bytes=16)
+    name = f"vwap(symbol) of {rows:,} rows"
+    yield Benchmark(f"{name}, scanned", (Contender(ZEPTODB, scan),), rows=rows, row_bytes=16)
+    scanning.stop()
+    yield Benchmark(f"{name}, from summaries", (Contender(ZEPTODB, vwap),))
+    yield Benchmark(
+        "vwap(symbol, from_ns, to_ns) of 80 % of them, from summaries", (Contender(ZEPTODB, vwap_of_range),)
+    )
     yield Benchmark("get_column(symbol, name)", (Contender(ZEPTODB, get_column),))
     yield Benchmark("ingest(), per call", (Loading(ingest_calls).contender(),), rows=1, calls=CALLS)
     yield Benchmark(

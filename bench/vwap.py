@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pyarrow as pa
 
+import zeptodb
 from bench.data import Trades
 from bench.harness import Benchmark, ran_on
 from zeptodb.demo.comparison import Contender
@@ -20,7 +21,7 @@ DUCKDB_SQL = (
 
 
 def benchmarks(trades: Trades) -> Iterator[Benchmark]:
-    """SQL VWAP and volume by symbol; numpy.sum over the same two columns as a yardstick."""
+    """SQL VWAP and volume by symbol, scanned and from summaries; numpy.sum over the same two columns as a yardstick."""
     query = (
         trades.frame.lazy()
         .group_by("symbol")
@@ -29,14 +30,18 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
             volume=pl.col("volume").sum(),
         )
     )
-    yield Benchmark(
-        "vwap + sum(volume) by symbol",
-        (zeptodb_sql(trades.pipeline, SQL), duckdb_sql(trades.connection, DUCKDB_SQL), polars_lazy(query)),
-        keys=("symbol",),
-        rows=trades.rows,
-        row_bytes=16,
-        ran_on=ran_on(trades.pipeline, SQL),
-    )
+    scanning = zeptodb.Pipeline(zeptodb.PipelineConfig(summaries=False))
+    scanning.append("trades", trades.arrow)
+    for pipeline, how, rows in ((scanning, "scanned", trades.rows), (trades.pipeline, "from summaries", 0)):
+        yield Benchmark(
+            f"vwap + sum(volume) by symbol, {how}",
+            (zeptodb_sql(pipeline, SQL), duckdb_sql(trades.connection, DUCKDB_SQL), polars_lazy(query)),
+            keys=("symbol",),
+            rows=rows,
+            row_bytes=16,
+            ran_on=ran_on(pipeline, SQL),
+        )
+    scanning.stop()
     yield yardstick(trades)
 
 

@@ -41,7 +41,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"zeptodb {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_info(commands)
+    _add_warmup(commands)
     return parser
+
+
+def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    info = commands.add_parser(
+        "info",
+        help="versions, backend, memory and kernel cache of this installation",
+        description="Say what is installed and what it runs on, for instance for a bug report.",
+    )
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=_info)
+
+
+def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    warmup = commands.add_parser(
+        "warmup",
+        help="compile every kernel now, so that nothing waits for it later",
+        description="Compile every kernel into the cache directory, or load it from there. Worth running while an "
+        "image or a CI cache is built: $ZEPTODB_CACHE_DIR names the directory.",
+    )
+    _add_backend(warmup)
+    warmup.set_defaults(run=_warmup)
+
+
+def _add_backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backend",
+        choices=("auto", "cpu", "cuda"),
+        help="default: $ZEPTODB_BACKEND, else auto, the best that is there",
+    )
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,11 +102,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help=f"HTML file to write (default {DEFAULT_CHART})",
     )
     demo.add_argument("--no-chart", action="store_const", const=None, dest="chart", help="draw no chart")
-    demo.add_argument(
-        "--backend",
-        choices=("auto", "cpu", "cuda"),
-        help="default: $ZEPTODB_BACKEND, else auto, the best that is there",
-    )
+    _add_backend(demo)
     demo.set_defaults(run=_demo)
 
 
@@ -104,6 +131,30 @@ def _demo(options: argparse.Namespace) -> int:
             raise InvalidInputError("--rows and --symbols are for generated ticks; leave them out with --trades.")
         chosen = ticks.read_files(options.trades, options.quotes)
     run_demo(DemoOptions(ticks=chosen, chart=options.chart, backend=options.backend, repeat=options.repeat))
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from zeptodb.installation import as_json, as_text, find_installation
+
+    print((as_json if options.json else as_text)(find_installation()))
+    return 0
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from zeptodb.demo.warm_up import warm_up
+    from zeptodb.installation import find_kernel_cache, format_bytes
+    from zeptodb.pipeline import Pipeline
+
+    print(warm_up(Pipeline(backend=options.backend)))
+    cache = find_kernel_cache()
+    if cache.directory is None:
+        print(
+            "zeptodb: nothing was kept, as no cache directory can be written; name one in $ZEPTODB_CACHE_DIR.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    print(f"They take {format_bytes(cache.size_bytes)} in {cache.directory}.")
     return 0
 
 

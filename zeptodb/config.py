@@ -34,6 +34,7 @@ class PipelineConfig:
         wal_sync: when the log reaches the disk; not available yet.
         num_threads: worker threads of the CPU kernels; None takes one per core that this process may use.
         memory_limit: bytes that one query may use in DuckDB; None leaves DuckDB's own default.
+        summaries: keep partial results of blocks of rows, at most a sixteenth of the data, and answer from them.
         device: which GPU; not available yet.
         device_memory_limit: bytes of device memory; not available yet.
 
@@ -49,6 +50,7 @@ class PipelineConfig:
     wal_sync: Literal["always", "interval", "off"] = "off"
     num_threads: int | None = None
     memory_limit: int | None = None
+    summaries: bool = True
     device: int | None = None
     device_memory_limit: int | None = None
 
@@ -61,6 +63,8 @@ class PipelineConfig:
             value = getattr(self, name)
             if value is not None:
                 _require_int(name, value, minimum=1)
+        if not isinstance(self.summaries, bool):
+            raise ConfigError(f"summaries is {self.summaries!r}; give True or False.")
         if not isinstance(self.storage_mode, StorageMode):
             raise ConfigError(f"storage_mode is {self.storage_mode!r}; give a zeptodb.StorageMode.")
         _require_choice("overflow", self.overflow, ("block", "drop"))

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
@@ -36,7 +37,7 @@ from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.segments import Segments
 from zeptodb.storage.table import Table
-from zeptodb.types import TRADES, ColumnType, Schema
+from zeptodb.types import INT64_MAX, INT64_MIN, TRADES, ColumnType, Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,12 +137,23 @@ class Pipeline:
         self._queries = 0
         self._rows_scanned = 0
         self._executor: QueryExecutor | None = None
+        self._direct_plans: dict[tuple[AggregateOp, tuple[str, ...], str], tuple[Schema, tuple[Aggregate, ...]]] = {}
         self._recent_views: dict[tuple[int | str, str, str], _RecentView] = {}  # weak: they must not keep memory
 
     def __repr__(self) -> str:
         """Backend, tables and rows."""
         tables = ", ".join(f"{table.name}: {table.row_count:,} rows" for table in self.catalog.tables())
         return f"<zeptodb.Pipeline on {self.backend!r}; {tables}>"
+
+    def _repr_html_(self) -> str:
+        """The backend and a table of the tables, their rows and symbols, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{escape(table.name)}</td><td>{escape(', '.join(table.schema.names))}</td>"
+            f"<td>{table.row_count:,}</td><td>{_symbols_in_words(table)}</td></tr>"
+            for table in self.catalog.tables()
+        )
+        head = "<tr><th>table</th><th>columns</th><th>rows</th><th>symbols</th></tr>"
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table><p>{escape(repr(self.backend))}</p>"
 
     def __enter__(self) -> Self:
         """Start."""
@@ -168,9 +180,13 @@ class Pipeline:
     def warm_up(self) -> None:
         """Compile (on a machine's first run) or load every kernel now, so that nothing waits for it later."""
         with _WARM_UP_LOCK:
+            self.backend.begin_warm_up()
             scratch = Catalog(self.backend.memory, arena_size=MIN_ARENA_BYTES).create("warm_up", TRADES)
             for timestamp in (2, 1):  # the second row is late
                 scratch.append(trades_batch(scratch.schema, [1], [1.0], [1], [timestamp]))
+            for rows in (8, 64):  # blocks are outgrown, and given back with the next growth
+                ones = [1] * rows
+                scratch.append(sift_trades(scratch.schema, ones, [1.0] * rows, ones, [3] * rows).batch)
             self.backend.warm_up()
 
     def stop(self) -> None:
@@ -360,11 +376,15 @@ class Pipeline:
         """The values of one column of one symbol, in time order (ties by arrival), as a read-only view.
 
         No copy: the array lies in the table's own memory and stays valid and unchanged for as long as it is held,
-        whatever is ingested later. Empty for an unknown symbol. Strings come as int32 codes (`dictionary()`).
+        whatever is ingested later; `numpy.from_dlpack` and other consumers of DLPack 1.0 take it as it is, read-only.
+        Empty for an unknown symbol. Strings come as int32 codes (`dictionary()`).
         Raises UnknownTableError and UnknownColumnError.
         """
         self._queue.catch_up()
-        recent = self._recent_views.get((symbol, name, table))
+        try:
+            recent = self._recent_views.get((symbol, name, table))
+        except TypeError:  # something unhashable; what it is in the way of is said below
+            recent = None
         if recent is not None:
             kind, catalog_version, found, contents, version, view_of = recent
             if (
@@ -450,14 +470,13 @@ class Pipeline:
         to_ns: int | None,
     ) -> int | float | None:
         """One aggregate over one symbol's rows; None for NULL and for an unknown symbol."""
+        from_ns, to_ns = _bound_ns(from_ns, "from_ns"), _bound_ns(to_ns, "to_ns")
         self._queue.catch_up()
         table = self.catalog.get(table_name)
-        schema = table.schema
-        indexes = [schema.index(name, table=table.name) for name in columns]
-        for index in indexes:
-            if not schema.fields[index].type.is_numeric:
-                field = schema.fields[index]
-                raise InvalidTypeError(f'{op.value} needs numbers, and column "{field.name}" is {field.type.value}.')
+        prepared = self._direct_plans.get((op, columns, table.name))
+        if prepared is None or prepared[0] is not table.schema:
+            prepared = table.schema, _direct_plan(op, columns, table)
+            self._direct_plans[op, columns, table.name] = prepared
         segment = self._find_segment(table, symbol)
         if segment is None:
             self.record_query(0)
@@ -466,9 +485,8 @@ class Pipeline:
             ranges = self.backend.time_ranges(
                 snapshot, np.array([segment], dtype=np.int64), from_ns=from_ns, to_ns=to_ns
             )
-            arguments = tuple(ColumnRef(index, schema.fields[index].type) for index in indexes)
-            result = self.backend.aggregate(AggregateScan(Scan(snapshot, ranges), (Aggregate(op, arguments),)))
-        self.record_query(ranges.rows)
+            result = self.backend.aggregate(AggregateScan(Scan(snapshot, ranges), prepared[1]))
+        self.record_query(int(ranges.ends[0] - ranges.starts[0]))
         return _scalar(result.columns[0])
 
     # ---- SQL ---------------------------------------------------------------------------------------------------
@@ -529,6 +547,36 @@ def _warm_up_in_background(pipeline: Pipeline) -> None:
         Thread(target=pipeline.warm_up, name="zeptodb-warm-up", daemon=True).start()
 
 
+def _bound_ns(bound: object, name: str) -> int | None:
+    """A bound of a time range, checked."""
+    if bound is None:
+        return None
+    if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)):
+        raise InvalidTypeError(
+            f"{name} is {bound!r:.60} of type {type(bound).__name__}; give int nanoseconds since 1970 (UTC), or None."
+        )
+    if not INT64_MIN <= bound <= INT64_MAX:
+        raise InvalidInputError(f"{name} is {bound}, which is out of int64; leave it out for no bound.")
+    return int(bound)
+
+
+def _direct_plan(op: AggregateOp, columns: tuple[str, ...], table: Table) -> tuple[Aggregate, ...]:
+    """The one aggregate of a direct query; raises UnknownColumnError, and InvalidTypeError for what is no number."""
+    schema = table.schema
+    arguments = []
+    for name in columns:
+        index = schema.index(name, table=table.name)
+        field = schema.fields[index]
+        if not field.type.is_numeric:
+            raise InvalidTypeError(f'{op.value} needs numbers, and column "{field.name}" is {field.type.value}.')
+        arguments.append(ColumnRef(index, field.type))
+    return (Aggregate(op, tuple(arguments)),)
+
+
+def _symbols_in_words(table: Table) -> str:
+    return "-" if table.schema.symbol is None else f"{table.segment_count:,}"
+
+
 def _scalar(vector: Vector) -> int | float | None:
     if len(vector.values) == 0 or (vector.validity is not None and not vector.validity[0]):
         return None
@@ -540,7 +588,7 @@ def _make_backend(name: str, config: PipelineConfig) -> Backend:
     if name in {"auto", "cpu"}:
         from zeptodb.backends.cpu.backend import CpuBackend
 
-        return CpuBackend(threads=config.num_threads)
+        return CpuBackend(threads=config.num_threads, summaries=config.summaries)
     if name == "cuda":
         from zeptodb.backends.cuda import missing_parts
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from zeptodb.errors import AlreadyExistsError, InvalidInputError, unknown_column
+from zeptodb.errors import AlreadyExistsError, InvalidInputError, InvalidTypeError, unknown_column
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -102,7 +102,9 @@ class Schema:
                 raise unknown_column(role, "(schema)", self.names)
 
     def index(self, name: str, *, table: str = "(schema)") -> int:
-        """Position of the column called `name` (case-insensitive); raises UnknownColumnError."""
+        """Position of the column called `name` (case-insensitive); raises UnknownColumnError or InvalidTypeError."""
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"A column name must be a str, got {name!r:.60}.")
         position = self._positions.get(name.lower())
         if position is None:
             raise unknown_column(name, table, self.names)

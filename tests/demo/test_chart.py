@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("plotly", reason="charts need plotly")
 
-from zeptodb.demo.chart import MOST_CHARTED_SYMBOLS, write_candles
+from zeptodb.demo.chart import write_candles
 from zeptodb.demo.jobs import BAR_WIDTH_NS
+from zeptodb.plotting import MOST_SYMBOLS
 
 
 def bars_of(symbols: list[object], buckets: list[int]) -> pl.DataFrame:
@@ -37,5 +38,5 @@ def test_buckets_without_any_trade_are_cut_out_of_the_axis(tmp_path):
 
 
 def test_only_the_busiest_symbols_are_charted(tmp_path):
-    names = [f"S{i:02d}" for i in range(MOST_CHARTED_SYMBOLS + 5)]
-    assert write_candles(bars_of(names, [0]), tmp_path / "chart.html", title="") == names[::-1][:MOST_CHARTED_SYMBOLS]
+    names = [f"S{i:02d}" for i in range(MOST_SYMBOLS + 5)]
+    assert write_candles(bars_of(names, [0]), tmp_path / "chart.html", title="") == names[::-1][:MOST_SYMBOLS]

@@ -20,6 +20,7 @@ from zeptodb.backends.base import (
     Ranges,
     Scan,
     SelectScan,
+    TopScan,
     Vector,
 )
 from zeptodb.backends.expression import ColumnRef, Expression
@@ -58,7 +59,7 @@ def _validity(address: int, start: int, end: int) -> np.ndarray | None:
 class SlowBackend:
     name = "slow"
     device = "plain Python"
-    capabilities = Capabilities(frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, AsofJoin}))
+    capabilities = Capabilities(frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin}))
 
     def __init__(self, memory) -> None:
         self.memory = memory
@@ -75,28 +76,30 @@ class SlowBackend:
         return Ranges(np.asarray(segments, np.int64), starts_array, np.maximum(starts_array, np.array(ends, np.int64)))
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
-        groups: dict[tuple[int, int], list[tuple[list[Vector], int]]] = {}
-        order: list[tuple[int, int]] = []
+        groups: dict[tuple[Any, ...], list[tuple[list[Vector], int]]] = {}
         for position, _, columns, rows in _kept(operation.scan):
             times = columns[operation.scan.snapshot.schema.timestamp_index].values
+            keys = [_output(key, columns) for key in operation.keys]
             for row in rows:
                 bucket = 0
                 if operation.bucket is not None:
                     width, origin = operation.bucket.width_ns, operation.bucket.origin_ns
                     bucket = (int(times[row]) - origin) // width * width + origin
-                key = (position if operation.by_symbol else 0, bucket)
-                if key not in groups:
-                    groups[key] = []
-                    order.append(key)
-                groups[key].append((columns, row))
-        if not operation.by_symbol and operation.bucket is None and not groups:
+                # A key's value behind whether it is NULL, so that NULLs sort last.
+                values = tuple((False, int(k.values[row].item())) if _is_valid(k, row) else (True, 0) for k in keys)
+                groups.setdefault((position if operation.by_symbol else 0, bucket, *values), []).append((columns, row))
+        if not operation.by_symbol and operation.bucket is None and not operation.keys and not groups:
             groups[0, 0] = []
+        time = operation.scan.snapshot.schema.timestamp_index
+        for rows_of_group in groups.values():
+            rows_of_group.sort(key=lambda place: place[0][time].values[place[1]])
         keys = sorted(groups)
         segments = operation.scan.ranges.segments
         return AggregateResult(
-            np.array([segments[p] for p, _ in keys], np.int64) if operation.by_symbol else None,
-            np.array([b for _, b in keys], np.int64) if operation.bucket is not None else None,
+            np.array([segments[k[0]] for k in keys], np.int64) if operation.by_symbol else None,
+            np.array([k[1] for k in keys], np.int64) if operation.bucket is not None else None,
             tuple(_vector([_aggregate(a, groups[k]) for k in keys], _type(a)) for a in operation.aggregates),
+            tuple(_key_vector([k[2 + i] for k in keys], e) for i, e in enumerate(operation.keys)),
         )
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
@@ -106,6 +109,9 @@ class SlowBackend:
                 parts[i].append(_take(_output(output, columns), rows))
         window = slice(operation.offset, None if operation.limit is None else operation.offset + operation.limit)
         return tuple(_concatenate(p, o, window) for p, o in zip(parts, operation.outputs, strict=True))
+
+    def top(self, operation: TopScan) -> tuple[Vector, ...]:
+        return self.select(SelectScan(operation.scan, operation.outputs))
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         outputs = operation.left_outputs + operation.right_outputs
@@ -129,9 +135,17 @@ class SlowBackend:
     def configure_threads(self, threads, *, row_threshold=None) -> None:
         self.threads = (threads, row_threshold)
 
+    def begin_warm_up(self) -> None: ...
+
     def warm_up(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def _key_vector(places: list[tuple[bool, int]], expression: Expression) -> Vector:
+    kind = expression.type if isinstance(expression, ColumnRef) else ColumnType.INT64
+    values = np.array([value for _, value in places], np.int64).astype(kind.dtype)
+    return Vector(values, ~np.array([missing for missing, _ in places], bool), kind)
 
 
 def _kept(scan: Scan) -> Iterator[tuple[int, int, list[Vector], list[int]]]:

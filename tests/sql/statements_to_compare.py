@@ -161,7 +161,7 @@ class Generator:
             "sum(timestamp) // 2", "COUNT( * )",
         ]  # fmt: skip
         call = self.random.choice(forms)
-        if by_symbol and self.random.random() < 0.25:
+        if self.random.random() < (0.25 if by_symbol else 0.1):
             self.is_plain = False
             column = {"trades": "price", "ticks": self.pick("side", "price", "is_open"), "quotes": "ask"}[table]
             call = self.pick(f"first({column})", f"last({column})")
@@ -183,6 +183,13 @@ class Generator:
                 "date_trunc('minute', timestamp)",
                 "date_trunc('hour', timestamp)", "xbar(timestamp, 7000000000)", "date_trunc('week', timestamp)",
             ))  # fmt: skip
+        if self.random.random() < 0.4:
+            more = {
+                "trades": ["price", "price % 5", "volume // 10", "price > 20"],
+                "ticks": ["side", "is_open", "size", "amount % 3", "side = 'B'"],
+                "quotes": ["depth", "depth * 2 - 1", "bid IS NULL"],
+            }
+            keys += [f"{key} AS k{i}" for i, key in enumerate(self.some(more[table], 1, 2))]
         aggregates = [self.aggregate(table, by_symbol=by_symbol) for _ in range(self.random.randint(1, 3))]
         selected = [*keys, *(f"{a} AS a{i}" if self.random.random() < 0.4 else a for i, a in enumerate(aggregates))]
         # A bucket needs a name: DuckDB sees the rewritten expression.

@@ -67,6 +67,8 @@ def test_tick_words_stay_names_elsewhere(text: str) -> None:
         (" ;; ", "empty"),
         ("SELECT * FORM t", r'near "t".*line 1, column 15\)\nSELECT \* FORM t\n {14}\^'),
         ("SELECT a,\n b c d FROM t", r'near "d".*line 2, column 6'),
+        ("SELEC price FROM t", 'this was not expected here. Did you mean SELECT instead of "SELEC"'),
+        ("SELECT price FROM t GRUOP BY price", 'Did you mean GROUP instead of "GRUOP"'),
         ("SELECT (1", "line 1, column"),
         ("SELECT 'abc", r"string that begins here is not closed. \(line 1, column 8\)"),
         ('SELECT "abc', "quoted name that begins here is not closed"),

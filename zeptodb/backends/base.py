@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.expression import Expression
+from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.errors import ZeptoError
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
@@ -25,6 +25,14 @@ Int64Array = npt.NDArray[np.int64]
 
 class ArithmeticOverflowError(ZeptoError, ArithmeticError):
     """Integer arithmetic of an expression left int64."""
+
+
+class TooManyGroupsError(ZeptoError):
+    """The keys of an AggregateScan span more values than the backend has room for; another engine must group."""
+
+
+class TooManyRowsError(ZeptoError):
+    """A TopScan could not tell enough rows apart; another engine must sort."""
 
 
 class AggregateOp(Enum):
@@ -97,17 +105,21 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class AggregateScan:
-    """Aggregates of a scan by symbol, by time bucket, by both, or (neither) over everything.
+    """Aggregates of a scan by symbol, by time bucket, by further keys, by several of these, or over everything.
 
-    Rows of the result come in the order of `scan.ranges`, within one by ascending bucket; without `by_symbol` by
-    ascending bucket. Groups without a row that passes the predicate do not appear, except that the aggregate over
-    everything always has one row.
+    Rows of the result come in the order of `scan.ranges` (with `by_symbol`), then by ascending bucket, then by each
+    key, ascending (strings by their codes), NULL last and a group like any other. Groups without a row that passes the
+    predicate do not appear, except that the aggregate over everything always has one row.
+
+    `keys` are INT or BOOL expressions over columns (STRING columns by their codes) whose values span a small range;
+    a backend raises TooManyGroupsError when symbols x buckets x the spans of the keys are more than it has room for.
     """
 
     scan: Scan
     aggregates: tuple[Aggregate, ...]
     by_symbol: bool = False
     bucket: TimeBucket | None = None
+    keys: tuple[Expression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,26 @@ class SelectScan:
     outputs: tuple[Expression, ...]
     offset: int = 0
     limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopScan:
+    """The values of `outputs` for those rows of a scan that can come first when sorted by `key`.
+
+    The rows that have fewer than `limit` rows before them by `key` alone, equal ones among them: all of these, for a
+    caller who sorts on by further keys; or with `is_only_key` at least the first of these in the scan's order. Rows of
+    equal key keep the scan's order. NaN sorts above all numbers, NULL where `nulls_first` says; -0.0 equals 0.0.
+    `key` is INT or FLOAT. Raises TooManyRowsError when more than `max_rows` rows would have to be returned.
+    """
+
+    scan: Scan
+    key: Expression
+    is_descending: bool
+    nulls_first: bool
+    is_only_key: bool
+    outputs: tuple[Expression, ...]
+    limit: int
+    max_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +194,18 @@ class Vector:
     type: ColumnType
 
 
+def can_be_summarized(
+    aggregates: tuple[Aggregate, ...], predicate: Expression | None, summarized: frozenset[AggregateOp]
+) -> bool:
+    """Whether summaries of `summarized` functions can answer: aggregates of columns over all rows of ranges."""
+    return predicate is None and all(
+        item.op in summarized
+        and item.condition is None
+        and all(isinstance(argument, ColumnRef) for argument in item.arguments)
+        for item in aggregates
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AggregateResult:
     """What an AggregateScan returns.
@@ -170,11 +214,15 @@ class AggregateResult:
         segments: with `by_symbol` the segment of each result row, else None.
         buckets: with `bucket` the start of each result row's bucket in ns, else None.
         columns: one Vector per aggregate.
+        keys: one Vector per key: a column's own type (codes of STRING), else INT64 or BOOL.
+        summarized_rows: for how many of the scan's rows summaries answered.
     """
 
     segments: Int64Array | None
     buckets: Int64Array | None
     columns: tuple[Vector, ...]
+    keys: tuple[Vector, ...] = ()
+    summarized_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +232,12 @@ class Capabilities:
     Attributes:
         aggregates: functions of AggregateScan.
         operators: operator classes.
+        summarized: functions of columns over all rows of ranges that it can answer from summaries of blocks.
     """
 
     aggregates: frozenset[AggregateOp]
     operators: frozenset[type]
+    summarized: frozenset[AggregateOp] = frozenset()
 
 
 class Backend(Protocol):
@@ -227,6 +277,10 @@ class Backend(Protocol):
         """Run a SelectScan; one Vector per output."""
         ...
 
+    def top(self, operation: TopScan) -> tuple[Vector, ...]:
+        """Run a TopScan; one Vector per output."""
+        ...
+
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
         ...
@@ -236,6 +290,10 @@ class Backend(Protocol):
 
         row_threshold: None leaves it as it is.
         """
+        ...
+
+    def begin_warm_up(self) -> None:
+        """Start what can be compiled beside this process; `warm_up` follows soon."""
         ...
 
     def warm_up(self) -> None:

@@ -41,12 +41,27 @@ class ColumnRef:
         return Kind.BOOL if self.type is ColumnType.BOOL else Kind.INT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A value known before the scan; None is NULL of the given kind."""
+    """A value known before the scan; None is NULL of the given kind. 0.0 and -0.0 are different constants."""
 
     value: int | float | bool | None
     kind: Kind
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both stand for the same bits."""
+        return isinstance(other, Constant) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Hash of what is compared."""
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Kind, int | float | bool | None, str]:
+        if self.value is None or self.kind is not Kind.FLOAT:
+            return self.kind, self.value, ""
+        # What a float prints tells its sign, and makes NaN equal to itself.
+        return self.kind, None, repr(float(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,8 @@ class ToFloat:
 class Arithmetic:
     """`left op right`, both of the same kind; "/" wants FLOAT and gives FLOAT, "//" and "%" want INT.
 
-    Division by zero is NULL, as in DuckDB. Integer "//" and "%" truncate toward zero, as in DuckDB.
+    "/" by zero follows IEEE 754 (infinite or NaN), as in DuckDB. Integer "//" and "%" truncate toward zero, as in
+    DuckDB; by zero they raise `ArithmeticOverflowError`, where DuckDB raises or, by a setting of its own, gives NULL.
     """
 
     op: ArithmeticOp

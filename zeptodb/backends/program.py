@@ -22,6 +22,7 @@ from zeptodb.backends.expression import (
     Bucket,
     ColumnRef,
     Comparison,
+    ComparisonOp,
     Constant,
     Expression,
     InList,
@@ -75,6 +76,10 @@ _INT_ARITHMETIC = {"+": ADD_INT, "-": SUBTRACT_INT, "*": MULTIPLY_INT, "//": DIV
 _FLOAT_ARITHMETIC = {"+": ADD_FLOAT, "-": SUBTRACT_FLOAT, "*": MULTIPLY_FLOAT, "/": DIVIDE_FLOAT}
 _COMPARISONS = {"=": EQUAL_INT, "!=": NOT_EQUAL_INT, "<": LESS_INT, "<=": LESS_EQUAL_INT}
 _SWAPPED = {">": "<", ">=": "<="}
+_MIRRORED: dict[str, ComparisonOp] = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_INT64_COLUMNS = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS})
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_MOST_INTERVALS = 2
 _FLOAT_COMPARISON_OFFSET = EQUAL_FLOAT - EQUAL_INT
 _LOADS = {
     ColumnType.INT64: LOAD_64,
@@ -164,6 +169,21 @@ class Assembler:
         low = len(self._code)
         physical = self._allocate(results)
         return Section(low, len(self._code), tuple(physical))
+
+    def intervals(self, predicate: Expression, nullable: frozenset[int]) -> tuple[int, int] | None:
+        """Add a predicate to the lists as intervals (column, least, greatest); offset of the first, and their number.
+
+        None unless it says no more than that one or two int64 columns, none of them in `nullable`, lie in intervals.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        if not _collect_intervals(predicate, found) or len(found) > _MOST_INTERVALS:
+            return None
+        if self._symbol_column in found or not nullable.isdisjoint(found):
+            return None
+        offset = len(self._lists)
+        for column, (least, greatest) in found.items():
+            self._lists.extend((column, least, greatest))
+        return offset, len(found)
 
     def finish(self) -> tuple[Program, int]:
         """The program, and the offset to add to constant registers: register -1 - i of a section is offset + i."""
@@ -325,6 +345,31 @@ def may_be_null(node: Node, nullable: frozenset[int]) -> bool:
             return may_be_null(node.argument, nullable) or may_be_null(node.other, nullable)
         case _:
             return may_be_null(node.argument, nullable)
+
+
+def _collect_intervals(node: Expression, found: dict[int, tuple[int, int]]) -> bool:
+    """Narrow the intervals of columns by a conjunction of comparisons with constants; False when it is not one."""
+    if isinstance(node, Logical):
+        return node.op == "and" and _collect_intervals(node.left, found) and _collect_intervals(node.right, found)
+    if not isinstance(node, Comparison) or node.op not in _MIRRORED:
+        return False
+    column, constant, op = node.left, node.right, node.op
+    if isinstance(column, Constant):
+        column, constant, op = constant, column, _MIRRORED[op]
+    if not isinstance(column, ColumnRef) or column.type not in _INT64_COLUMNS:
+        return False
+    if not isinstance(constant, Constant) or constant.value is None:
+        return False
+    least, greatest = found.get(column.index, (_INT64_MIN, _INT64_MAX))
+    value = int(constant.value)
+    if op in {">", "<"} and value == (_INT64_MAX if op == ">" else _INT64_MIN):
+        least, greatest = _INT64_MAX, _INT64_MIN
+    if op in {">", ">=", "="}:
+        least = max(least, value + (op == ">" and value < _INT64_MAX))
+    if op in {"<", "<=", "="}:
+        greatest = min(greatest, value - (op == "<" and value > _INT64_MIN))
+    found[column.index] = least, greatest
+    return True
 
 
 def _sources(instruction: list[int]) -> tuple[int, ...]:

@@ -7,12 +7,14 @@ from pathlib import Path
 from time import perf_counter
 
 from zeptodb.demo import report
+from zeptodb.demo.chart import write_candles
 from zeptodb.demo.comparison import first_answers, time_in_turns
 from zeptodb.demo.contenders import zeptodb_sql
 from zeptodb.demo.jobs import ASOF, BARS, VWAP, Job
 from zeptodb.demo.rivals import Rivals, load
 from zeptodb.demo.ticks import Ticks
 from zeptodb.demo.warm_up import warm_up
+from zeptodb.errors import BackendUnavailableError
 from zeptodb.pipeline import BackendName, Pipeline
 
 
@@ -77,10 +79,8 @@ def _do(job: Job, pipeline: Pipeline, rivals: Rivals, *, repeat: int) -> report.
 
 def _write_chart(bars: report.Outcome, path: Path) -> None:
     try:
-        from zeptodb.demo.chart import write_candles
-
-        symbols = write_candles(bars.answer, path, title="Five-minute candles, times in UTC")
-    except ImportError:
-        print('\nNo chart: plotly is not installed. Get it with: pip install "zeptodb[plot]"')
+        symbols = write_candles(bars.answer, path, title="Five-minute candles")
+    except BackendUnavailableError as error:
+        print(f"\nNo chart: {error}")
         return
     print(f"\nCandles of {', '.join(symbols)} are in {path}; open it in a browser.")

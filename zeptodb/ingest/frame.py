@@ -91,7 +91,8 @@ def _arrow_table(data: Any) -> pa.Table:  # noqa: ANN401
             return pa.Table.from_batches([pa.record_batch(data)])
         return pa.RecordBatchReader.from_stream(data).read_all()
     except (pa.ArrowException, OSError, TypeError) as error:
-        raise InvalidInputError(f"The Arrow data could not be read to its end, nothing was stored: {error}") from error
+        reason = str(error).partition(" Detail: Python exception")[0]  # what follows is a traceback
+        raise InvalidInputError(f"The Arrow data could not be read to its end, nothing was stored: {reason}") from error
 
 
 def _columns(names: Iterable[object], columns: list[Any]) -> Frame:

@@ -66,7 +66,7 @@ def _field(name: str, values: Values, symbol: str | None, timestamp: str | None)
     if name == symbol:
         return Field(name, _symbol_type(name, values), is_nullable=False)
     if name == timestamp:
-        if values.kind not in ("timestamp", "integer", "null"):
+        if values.kind not in ("timestamp", "integer", "null") and values.rows:
             raise InvalidTypeError(
                 f'Column "{name}" is to be the timestamp and has {values.kind} values ({values.type_name}); give '
                 "datetimes of any unit and zone, or int64 nanoseconds since 1970 (UTC)."
@@ -76,7 +76,7 @@ def _field(name: str, values: Values, symbol: str | None, timestamp: str | None)
 
 
 def _symbol_type(name: str, values: Values) -> ColumnType:
-    if values.kind == "null":
+    if values.kind == "null" or (values.kind not in ("integer", "string") and not values.rows):
         return ColumnType.SYMBOL
     if values.kind not in ("integer", "string"):
         raise InvalidTypeError(

@@ -24,6 +24,7 @@ from zeptodb.ingest.tick import (
     groups_of,
     tick_batch,
 )
+from zeptodb.storage.batch import Receipt
 
 MIN_CALLER_BATCH = 4_096
 """The fixed cost of an append spread over so many ticks hardly counts, and the caller waits a few milliseconds."""
@@ -64,6 +65,14 @@ class QueueStats:
     last_ingest_latency_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An append under way: its receipt, and what is in flight and settled once it has succeeded."""
+
+    receipt: Receipt
+    progress: tuple[list[object], int]
+
+
 class TickQueue:
     """Single ticks on their way into their tables; any number of threads may put, drain and read at once.
 
@@ -93,9 +102,9 @@ class TickQueue:
         # A tick waits in _ticks, is in flight from when it is popped until its table shows it, and then is settled.
         # The five values of each tick lie flat: no tuple per tick, which the garbage collector would look at.
         self._ticks: deque[object] = deque()
-        self._in_flight: list[object] = []
-        self._popped = 0
-        self._settled = 0
+        # In flight and how many were settled before them; one tuple, so that no interrupt comes between the two.
+        self._progress: tuple[list[object], int] = ([], 0)
+        self._attempt: _Attempt | None = None
         self._rejected = 0
         self._overflowed = 0
         self._failure: ZeptoError | None = None
@@ -183,7 +192,7 @@ class TickQueue:
         Raises the error of ticks that turned out not to fit their table after they had been accepted (once; they count
         as dropped), and whatever keeps ticks from being stored now, such as MemoryError (they stay queued).
         """
-        if self._ticks or self._in_flight or self._failure is not None:
+        if self._ticks or self._progress[0] or self._failure is not None:
             self._catch_up()
 
     def drain(self) -> None:
@@ -191,11 +200,10 @@ class TickQueue:
         self.catch_up()
 
     def _catch_up(self) -> None:
-        with self._count_lock:
-            tail = self._popped + len(self._ticks) // TICK_WIDTH
-        while self._settled < tail:
+        tail = self.ticks_ingested
+        while self._progress[1] < tail:
             with self._turnstile, self._drain_lock:
-                self._drain_batch(min(self._caller_batch_size, tail - self._popped))
+                self._drain_batch(self._caller_batch_size, tail)
         with self._count_lock:
             failure, self._failure = self._failure, None
         if failure is not None:
@@ -205,33 +213,47 @@ class TickQueue:
 
     # --- draining ----------------------------------------------------------------------------------------------------
 
-    def _drain_batch(self, limit: int) -> None:
-        """Move up to `limit` ticks into their tables; the caller holds the drain lock.
+    def _drain_batch(self, limit: int, tail: int | None = None) -> None:
+        """Move up to `limit` ticks into their tables, none behind the first `tail`; the caller holds the drain lock.
 
-        What is left in flight by an error (MemoryError, KeyboardInterrupt) is stored by the next call.
+        What is left in flight by an error (MemoryError, KeyboardInterrupt) is stored by the next call, and only that.
         """
-        if not self._in_flight:
+        self._finish_attempt()
+        in_flight, settled = self._progress
+        if not in_flight:
             with self._count_lock:
-                count = max(0, min(limit, len(self._ticks) // TICK_WIDTH))
+                wanted = limit if tail is None else min(limit, tail - settled)
+                count = max(0, min(wanted, len(self._ticks) // TICK_WIDTH))
                 # One call in C: no moment at which a popped tick is nowhere.
-                self._in_flight.extend(starmap(self._ticks.popleft, repeat((), count * TICK_WIDTH)))
-                self._popped += count
-        if not self._in_flight:
+                in_flight.extend(starmap(self._ticks.popleft, repeat((), count * TICK_WIDTH)))
+        if not in_flight:
             return
         began = time.perf_counter_ns()
-        groups = deque(groups_of(self._in_flight))
+        groups = deque(groups_of(in_flight))
         while groups:
             ticks = groups.popleft()
+            receipt = Receipt()
+            settled += ticks.rows
+            self._attempt = _Attempt(receipt, (flattened(groups), settled))
             try:
-                ticks.target.table.append(tick_batch(ticks))
+                ticks.target.table.append(tick_batch(ticks, receipt))
             except ZeptoError as error:
                 if ticks.rows > 1:  # one by one, so that a bad one costs no other
+                    settled -= ticks.rows
                     groups.extendleft(reversed(list(ticks.one_by_one())))
                     continue
                 self._reject(error)
-            self._in_flight = flattened(groups)
-            self._settled += ticks.rows
+            self._progress = self._attempt.progress
+        self._attempt = None
         self._last_latency_ns = time.perf_counter_ns() - began
+
+    def _finish_attempt(self) -> None:
+        """Take note of ticks that were stored although the call that stored them was interrupted."""
+        attempt = self._attempt
+        if attempt is not None:
+            if attempt.receipt.is_stored:
+                self._progress = attempt.progress
+            self._attempt = None
 
     def _reject(self, error: ZeptoError) -> None:
         with self._count_lock:
@@ -277,7 +299,7 @@ class TickQueue:
         """Drain until nothing is waiting, and say so, so that the next tick wakes the thread."""
         while True:
             self._is_idle = False
-            while self._ticks or self._in_flight:
+            while self._ticks or self._progress[0]:
                 accepted = self.ticks_ingested
                 with self._turnstile:
                     pass
@@ -301,12 +323,13 @@ class TickQueue:
     def ticks_ingested(self) -> int:
         """Ticks accepted so far."""
         with self._count_lock:
-            return self._popped + len(self._ticks) // TICK_WIDTH
+            in_flight, settled = self._progress
+            return settled + (len(in_flight) + len(self._ticks)) // TICK_WIDTH
 
     @property
     def ticks_stored(self) -> int:
         """Ticks that are in their tables."""
-        return self._settled - self._rejected
+        return self._progress[1] - self._rejected
 
     @property
     def ticks_dropped(self) -> int:

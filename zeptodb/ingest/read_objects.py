@@ -209,7 +209,7 @@ def _read_moments(values: Sequence[object], label: str) -> Values:
 
 
 def _read_decimals(values: Sequence[Any], label: str) -> Values:
-    parts = [decimal.Decimal(v).as_tuple() for v in values]
+    parts = [decimal.Decimal(int(v) if isinstance(v, np.integer) else v).as_tuple() for v in values]
     digits = 0
     for row, part in enumerate(parts):
         if not isinstance(part.exponent, int):

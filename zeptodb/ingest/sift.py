@@ -16,6 +16,7 @@ import numpy.typing as npt
 from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
 from zeptodb.ingest.fit import Column, can_fit, fit, fit_symbol
 from zeptodb.ingest.read import read
+from zeptodb.ingest.read_numpy import require_one_dimension
 from zeptodb.ingest.read_objects import kind_of_type, read_objects
 from zeptodb.ingest.scaling import EXACT_FLOAT_LIMIT, Scaling, mark_lossy
 from zeptodb.ingest.values import Decimals, Kind, Values
@@ -116,6 +117,9 @@ def sift_column(data: object, target: Target) -> tuple[BoolArray, Callable[[Bool
 
 def rows_of(data: object, label: str) -> int:
     """How many values a column has; raises for what is not a column."""
+    shape = getattr(data, "shape", None)
+    if isinstance(shape, tuple):
+        require_one_dimension(shape, label)
     return len(data) if hasattr(data, "__len__") else read(data, label).rows
 
 

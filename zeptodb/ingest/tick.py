@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import InvalidInputError, InvalidTypeError, LossyConversionError
-from zeptodb.storage.batch import ColumnBatch, Strings
+from zeptodb.storage.batch import ColumnBatch, Receipt, Strings
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType, Schema
 
 
@@ -225,8 +225,8 @@ def flattened(groups: Iterable[TickColumns]) -> list[object]:
     return [value for group in groups for tick in zip(*group.values, strict=True) for value in (group.target, *tick)]
 
 
-def tick_batch(ticks: TickColumns) -> ColumnBatch:
-    """Ticks of one group as columns of their table."""
+def tick_batch(ticks: TickColumns, receipt: Receipt | None = None) -> ColumnBatch:
+    """Ticks of one group as columns of their table; `receipt` is marked when they are stored."""
     schema = ticks.target.table.schema
     symbols, prices, volumes, timestamps = ticks.values
     given = {
@@ -252,7 +252,7 @@ def tick_batch(ticks: TickColumns) -> ColumnBatch:
             column = np.array(values, dtype=field.type.dtype)
         columns.append(column)
         validities.append(validity)
-    return ColumnBatch(tuple(columns), tuple(validities), ticks.rows)
+    return ColumnBatch(tuple(columns), tuple(validities), ticks.rows, receipt)
 
 
 def _null_column(rows: int, column_type: ColumnType) -> npt.NDArray[np.generic] | Strings:

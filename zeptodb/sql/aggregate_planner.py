@@ -1,4 +1,4 @@
-"""Plans a SELECT with aggregates over one table, grouped by symbol, by a time bucket, by both, or by nothing."""
+"""Plans a SELECT with aggregates over one table, grouped by symbol, a time bucket, other keys, or by nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, TimeBucket
-from zeptodb.backends.expression import Bucket, ColumnRef
+from zeptodb.backends.expression import Bucket, ColumnRef, Expression
 from zeptodb.sql.aggregates import bind_aggregate
 from zeptodb.sql.binder import Binder
 from zeptodb.sql.bound import ALREADY_NOTED, Bound, BoundExpression, Rejection, SqlType
-from zeptodb.sql.plan import AggregatePlan, Finish, Slot, TableScan
-from zeptodb.sql.row_planner import alias_lookup, plain_or_printed_name, scan_of
+from zeptodb.sql.plan import AggregatePlan, Finish, OrderKey, Slot, TableScan
+from zeptodb.sql.row_planner import alias_lookup, plain_or_printed_name, scan_of, template_maker
 from zeptodb.sql.select_statement import (
     SelectStatement,
     column_reference,
@@ -25,20 +25,26 @@ from zeptodb.sql.select_statement import (
 from zeptodb.sql.sources import Source, is_star, outputs_of
 from zeptodb.types import ColumnType
 
-_BUCKET_CALLS = (exp.Anonymous, exp.TimestampTrunc, exp.DateTrunc)
+_KEY_TYPES = frozenset({SqlType.VARCHAR, SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP, SqlType.BOOLEAN})
 
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
     """What a statement groups by."""
 
-    symbol: BoundExpression | None
-    bucket: BoundExpression | None
+    symbol: BoundExpression | None = None
+    bucket: BoundExpression | None = None
+    others: tuple[BoundExpression, ...] = ()
 
     @property
     def slots(self) -> list[BoundExpression]:
         """The keys in the order of their slots."""
-        return [key for key in (self.symbol, self.bucket) if key is not None]
+        return [key for key in (self.symbol, self.bucket, *self.others) if key is not None]
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The keys besides symbol and bucket."""
+        return tuple(key.expression for key in self.others)
 
 
 class AggregatePlanner:
@@ -54,7 +60,7 @@ class AggregatePlanner:
         self.finals = statement.binder(self._resolve_final)
         self.finals.replace = self._replace_final
         self.finals.is_in_backend = False
-        self.keys = _Keys(None, None)
+        self.keys = _Keys()
         self.aliases: dict[str, Bound | None] = {}
 
     def plan(self) -> AggregatePlan | None:
@@ -70,7 +76,6 @@ class AggregatePlanner:
         having = self._bind_having()
         ordered = [(item, self._bind_order(item, named)) for item in statement.order_items()]
         limit, offset = statement.count("limit"), statement.count("offset")
-        self._check_first_and_last(scan)
         statement.is_volatile |= self.rows.is_volatile or self.finals.is_volatile
         if statement.reasons or scan is None:
             return None
@@ -78,7 +83,7 @@ class AggregatePlanner:
         finish = Finish(
             tuple(output(name, b) for name, b in named if isinstance(b, BoundExpression)),
             having.expression if isinstance(having, BoundExpression) else None,
-            tuple(order_key(item, b) for item, b in ordered if b is not None),
+            tuple(order_key(item, b) for item, b in ordered if b is not None) or self._key_order(),
             offset or 0,
             limit,
         )
@@ -86,13 +91,20 @@ class AggregatePlanner:
             self.aggregates[Aggregate(AggregateOp.COUNT_ROWS)] = 0
             self.slots.append(Slot(ColumnType.INT64))
         slots = tuple(self.slots)
-        return AggregatePlan(scan, tuple(self.aggregates), self.keys.symbol is not None, bucket, slots, finish)
+        by_symbol, aggregates, keys = self.keys.symbol is not None, tuple(self.aggregates), self.keys.expressions
+
+        def complete(scan: TableScan) -> AggregatePlan:
+            return AggregatePlan(scan, aggregates, by_symbol, bucket, keys, slots, finish)
+
+        statement.make_template = template_maker(statement, self.source, self.rows, complete)
+        return complete(scan)
 
     # ---- keys -----------------------------------------------------------------------------------------------------
 
     def _bind_keys(self) -> _Keys:
         symbol: BoundExpression | None = None
         bucket: BoundExpression | None = None
+        others: dict[BoundExpression, None] = {}
         for node in self._key_nodes():
             bound = require_expression(self.statement, self.rows.bind(node), node)
             if bound is None:
@@ -103,9 +115,18 @@ class AggregatePlanner:
                 symbol = bound
             elif self._is_bucket(bound) and bucket in (None, bound):
                 bucket = bound
+            elif bound.type in _KEY_TYPES:
+                others[bound] = None
             else:
-                self.statement.reject("GROUP BY is native by symbol and one time bucket only", node)
-        return _Keys(symbol, bucket)
+                self.statement.reject(f"GROUP BY of a {bound.type.value} has no native form", node)
+        return _Keys(symbol, bucket, tuple(others))
+
+    def _key_order(self) -> tuple[OrderKey, ...]:
+        """The order of the answer where the statement asks for none: by its keys, which the backend sorts by codes."""
+        if not any(key.type is SqlType.VARCHAR for key in self.keys.others):
+            return ()
+        slots = [b for key in self.keys.slots if (b := self._key_slot(key)) is not None]
+        return tuple(OrderKey(b.expression, False, False, b.dictionary) for b in slots)  # noqa: FBT003
 
     def _key_nodes(self) -> list[exp.Expr]:
         group = self.statement.node.args.get("group")
@@ -180,10 +201,15 @@ class AggregatePlanner:
     def _replace_final(self, node: exp.Expr) -> Bound | Rejection | None:
         if is_aggregate_call(node):
             return self._aggregate_slot(node)
-        if isinstance(node, _BUCKET_CALLS) and self.keys.bucket is not None:
+        if not isinstance(node, (exp.Column, exp.Literal)) and self._is_computed_key(node):
             bound = Binder(self.rows.resolve, []).bind(node)
             return None if bound is None else self._key_slot(bound)
         return alias_lookup(self.aliases, self.source, self._resolve_final)(node)
+
+    def _is_computed_key(self, node: exp.Expr) -> bool:
+        """Whether the node may be a key of GROUP BY that is no plain column."""
+        has_computed = any(not isinstance(key.expression, ColumnRef) for key in self.keys.slots)
+        return has_computed and not any(is_aggregate_call(n) for n in node.walk())
 
     def _key_slot(self, bound: Bound) -> BoundExpression | None:
         for i, key in enumerate(self.keys.slots):
@@ -203,15 +229,6 @@ class AggregatePlanner:
             self.slots.append(Slot(result.column_type, dictionary))
         string_slot = index if result is SqlType.VARCHAR else None
         return BoundExpression(ColumnRef(index, result.column_type), result, string_slot)
-
-    def _check_first_and_last(self, scan: TableScan | None) -> None:
-        """Across symbols the first row in time depends on arrival, which segments do not keep."""
-        is_one_segment = self.source.schema.symbol is None or (
-            scan is not None and scan.symbols is not None and len(scan.symbols) <= 1
-        )
-        ops = {aggregate.op for aggregate in self.aggregates}
-        if self.keys.symbol is None and not is_one_segment and ops & {AggregateOp.FIRST, AggregateOp.LAST}:
-            self.statement.reject("first and last over several symbols have no native form")
 
 
 def _time_bucket(bound: BoundExpression) -> TimeBucket:

@@ -42,7 +42,7 @@ _ARITHMETIC: dict[type[exp.Expr], ArithmeticOp] = {
     exp.IntDiv: "//",
     exp.Mod: "%",
 }
-_COMPARISON: dict[type[exp.Expr], ComparisonOp] = {
+COMPARISONS: dict[type[exp.Expr], ComparisonOp] = {
     exp.EQ: "=",
     exp.NEQ: "!=",
     exp.LT: "<",
@@ -100,7 +100,7 @@ class Binder:
             return None
         if type(node) in _ARITHMETIC:
             return self._arithmetic(node)
-        if type(node) in _COMPARISON:
+        if type(node) in COMPARISONS:
             return self._comparison(node)
         handler = _HANDLERS.get(type(node))
         if handler is None:
@@ -182,20 +182,13 @@ class Binder:
         left, right = self.bind(node.this), self.bind(node.expression)
         if left is None or right is None:
             return None
-        return self._accept(compare(_COMPARISON[type(node)], left, right), node)
+        return self._accept(compare(COMPARISONS[type(node)], left, right), node)
 
     def _between(self, node: exp.Expr) -> Bound | None:
         value, low, high = (self.bind(node.args[part]) for part in ("this", "low", "high"))
         if value is None or low is None or high is None:
             return None
-        if len({t for t in (value.type, low.type, high.type) if t.is_float}) > 1 or (
-            value.type.is_integer and low.type.is_float != high.type.is_float
-        ):
-            self.reject("BETWEEN with bounds of different types has no native form", node)
-            return None
-        lower = self._accept(compare(">=", value, low), node)
-        upper = self._accept(compare("<=", value, high), node)
-        return None if lower is None or upper is None else combine("and", lower, upper)
+        return self._accept(between(value, low, high), node)
 
     def _in(self, node: exp.Expr) -> Bound | None:
         argument = self.bind(node.this)
@@ -241,12 +234,8 @@ class Binder:
         return result
 
     def _cast(self, node: exp.Expr) -> Bound | None:
-        target, source = node.args["to"], node.this
-        if (
-            not isinstance(source, exp.Literal)
-            or not source.args.get("is_string")
-            or target.this not in _TIMESTAMP_CASTS
-        ):
+        source = node.this
+        if not is_timestamp_cast(node):
             self.reject("CAST has no native form", node)
             return None
         value = constants.timestamp_ns(source.name)
@@ -301,6 +290,25 @@ class Binder:
             self.reject("xbar of this width has no native form", arguments[1])
             return None
         return BoundExpression(Bucket(bound.expression, width.value), bound.type)
+
+
+def between(value: Bound, low: Bound, high: Bound) -> Bound | Rejection:
+    """`value BETWEEN low AND high` as a boolean."""
+    if len({t for t in (value.type, low.type, high.type) if t.is_float}) > 1 or (
+        value.type.is_integer and low.type.is_float != high.type.is_float
+    ):
+        return Rejection("BETWEEN with bounds of different types has no native form")
+    lower, upper = compare(">=", value, low), compare("<=", value, high)
+    if isinstance(lower, Rejection):
+        return lower
+    return upper if isinstance(upper, Rejection) else combine("and", lower, upper)
+
+
+def is_timestamp_cast(node: exp.Expr) -> bool:
+    """Whether a CAST spells out a moment: that of a string to a timestamp or a date."""
+    source = node.this
+    is_string = isinstance(source, exp.Literal) and bool(source.args.get("is_string"))
+    return is_string and node.args["to"].this in _TIMESTAMP_CASTS
 
 
 def _describe(node: exp.Expr) -> str:

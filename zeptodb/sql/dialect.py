@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import ClassVar
 
 from sqlglot import exp
@@ -18,6 +20,13 @@ from zeptodb.sql.source_text import not_supported, offset_of, query_error
 
 TICK_JOINS = ("AJ0", "WINDOW", "UNION", "PLUS")
 """Words that make a tick join when they stand before JOIN; elsewhere they are what they are in DuckDB."""
+
+_CLAUSE_WORDS = (
+    "SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "BETWEEN", "INSERT", "UPDATE", "DELETE",
+    "CREATE", "DROP", "TABLE", "VALUES", "DESCRIBE", "EXPLAIN", "INTERVAL", "BY",
+)  # fmt: skip
+_WORD = re.compile(r"[A-Za-z_]+")
+_SHORT_TEXT = 200
 
 _PARSER_SURPRISES = (
     ArithmeticError,
@@ -141,9 +150,22 @@ def _parse_error(error: ParseError, text: str) -> QueryError:
     description = str(details.get("description") or error).rstrip(".")
     if description.startswith("Required keyword"):
         description = "something is missing here"
+    elif description.startswith("Invalid expression"):
+        description = "this was not expected here"
     line, column, highlight = details.get("line"), details.get("col"), str(details.get("highlight") or "")
     if line is None or column is None:
         return QueryError(f"The statement cannot be parsed: {description}.")
     end = min(offset_of(text, int(line), int(column)) + 1, len(text))
     start = end - len(highlight) if text[:end].endswith(highlight) else end - 1
-    return query_error(f'Syntax error near "{highlight}": {description}.', text, max(0, start))
+    hint = _misspelt_keyword(text[:end])
+    return query_error(f'Syntax error near "{highlight}": {description}.{hint}', text, max(0, start))
+
+
+def _misspelt_keyword(before: str) -> str:
+    """A hint when the first word, or one of the last before the error, looks like a keyword and is none."""
+    words = [*_WORD.findall(before[:_SHORT_TEXT])[:1], *_WORD.findall(before[-_SHORT_TEXT:])[-3:]]
+    for word in words:
+        close = get_close_matches(word.upper(), _CLAUSE_WORDS, n=1, cutoff=0.75)
+        if close and word.upper() not in _CLAUSE_WORDS:
+            return f' Did you mean {close[0]} instead of "{word}"?'
+    return ""

@@ -7,10 +7,11 @@ import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from zeptodb.errors import QueryError, UnknownColumnError, ZeptoError, did_you_mean
 from zeptodb.sql.engine import Engine
@@ -19,7 +20,10 @@ from zeptodb.sql.source_text import pointed
 if TYPE_CHECKING:
     import duckdb
 
+Answer = TypeVar("Answer")
+
 EARTH_RADIUS_METRES = 6_371_008.8
+_INTERRUPT_AGAIN_SECONDS = 0.05
 
 _MACROS = (
     f"""CREATE MACRO haversine(lat1, lon1, lat2, lon2) AS 2 * {EARTH_RADIUS_METRES} * asin(sqrt(least(1.0,
@@ -51,6 +55,33 @@ def cursor(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
     finally:
         opened.close()
+
+
+def interruptible(opened: duckdb.DuckDBPyConnection, run: Callable[[], Answer]) -> Answer:
+    """The result of `run`, which works on the cursor `opened`; an interrupt (Ctrl-C) ends it there and is raised here.
+
+    DuckDB does not look for signals, and Python delivers them to the main thread alone: while that waits, another
+    thread runs the statement. Callers in other threads run it themselves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return run()
+    outcome: Future[Answer] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(run())
+        except BaseException as error:  # noqa: BLE001 - the top of a thread; raised by the caller
+            outcome.set_exception(error)
+
+    worker = threading.Thread(target=work, name="zeptodb-duckdb", daemon=True)
+    worker.start()
+    try:
+        return outcome.result()
+    except KeyboardInterrupt:
+        while worker.is_alive():  # an interrupt between two of DuckDB's statements is lost
+            opened.interrupt()
+            worker.join(_INTERRUPT_AGAIN_SECONDS)
+        raise
 
 
 def _connection(engine: Engine) -> duckdb.DuckDBPyConnection:

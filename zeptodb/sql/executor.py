@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from sqlglot import exp
 
-from zeptodb.backends.base import ArithmeticOverflowError
+from zeptodb.backends.base import ArithmeticOverflowError, TooManyGroupsError
 from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
 from zeptodb.sql import native
 from zeptodb.sql.dialect import Explain, parse
@@ -20,22 +20,30 @@ from zeptodb.sql.limits import room_for_depth
 from zeptodb.sql.literals import named_values, with_literals
 from zeptodb.sql.parameters import Parameters, bind
 from zeptodb.sql.plan import JoinedPlan, Planned, Reason
-from zeptodb.sql.plan_cache import PlanCache, Prepared, cache_key
+from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.source_text import query_error
 
 Timestamps = Literal["ns", "datetime"]
 
+_CHARACTERS_PER_LEVEL = 8
+"""A statement of so many levels, or of so long a chain of operators, has at least so many times as many characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One statement with all that it is run with."""
+    """One statement with all that it is run with; None as the statement stands for one that is not parsed yet."""
 
-    statement: exp.Expr
+    statement: exp.Expr | None
     text: str
     params: Parameters
     timestamps: Timestamps
+
+    @property
+    def parsed(self) -> exp.Expr:
+        """The statement."""
+        return parse(self.text)[0] if self.statement is None else self.statement
 
 
 class QueryExecutor:
@@ -73,8 +81,7 @@ class QueryExecutor:
             raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
         started = time.perf_counter_ns()
         try:
-            with room_for_depth(sql.count("(") + sql.upper().count("CASE")):
-                result = self._execute(sql, params, timestamps)
+            result = self._execute(sql, params, timestamps)
         except ZeptoError as error:
             result = QueryResult(error=str(error))
         except RecursionError:
@@ -88,10 +95,16 @@ class QueryExecutor:
 
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
-        key = cache_key(sql, params)
-        prepared = self._cache.find(key, self._engine.catalog)
-        if prepared is not None:
+        prepared = self._cache.find(sql, params, self._engine.catalog)
+        if prepared is not None and prepared.planned is not None and prepared.planned.plan is not None:
             return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
+        with room_for_depth(len(sql) // _CHARACTERS_PER_LEVEL):
+            if prepared is not None:
+                return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
+            return self._run_text(sql, params, timestamps)
+
+    def _run_text(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+        """Run every statement of a text that no plan is known for."""
         statements = parse(sql)
         result = QueryResult()
         for statement in statements:
@@ -102,7 +115,7 @@ class QueryExecutor:
                 continue
             prepared = self._prepare(request)
             if len(statements) == 1:
-                self._cache.keep(key, prepared)
+                self._cache.keep(sql, params, prepared)
             result = self._run_query(request, prepared.planned)
         return result
 
@@ -112,18 +125,28 @@ class QueryExecutor:
         """Plan a query; the tables' schemas are read first, so that a change meanwhile makes the plan stale."""
         catalog = self._engine.catalog
         version = catalog.version
-        tables = ((node.name, catalog.find(node.name)) for node in request.statement.find_all(exp.Table))
+        tables = ((node.name, catalog.find(node.name)) for node in request.parsed.find_all(exp.Table))
         schemas = tuple((name, table.schema) for name, table in tables if table is not None)
         planned = self._plan(request)
-        return Prepared(request.statement, None if planned.is_volatile else planned, version, schemas)
+        validity = Validity(version, schemas)
+        return Prepared(request.parsed, None if planned.is_volatile else planned, validity)
 
     def _plan(self, request: _Request) -> Planned:
-        bind(request.statement, request.params)
-        bound = with_literals(request.statement, named_values(request.params))
-        planned = plan(bound, request.text, self._engine.catalog, self._engine.backend.capabilities)
+        statement = request.parsed
+        bind(statement, request.params)
+        bound = with_literals(statement, named_values(request.params))
+        return plan(bound, request.text, self._engine.catalog, self._engine.backend.capabilities)
+
+    def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
+        """How a statement runs (with `summarized_rows`: ran), or why not natively."""
         if planned.plan is None:
-            return replace(planned, description=fallback_plan(planned.reasons, request.text))
-        return replace(planned, description=native_plan(planned.plan, self._native_name))
+            return fallback_plan(planned.reasons, text)
+        return native_plan(
+            planned.plan,
+            self._native_name,
+            summarized=self._engine.backend.capabilities.summarized,
+            summarized_rows=summarized_rows,
+        )
 
     def _run_query(self, request: _Request, planned: Planned | None) -> QueryResult:
         if planned is None:
@@ -136,17 +159,22 @@ class QueryExecutor:
             return self._run_query(request, self._plan(request))
         except ArithmeticOverflowError:
             return self._run_in_duckdb(request, (Reason("integer arithmetic leaves INT64"),))
+        except TooManyGroupsError:
+            return self._run_in_duckdb(request, (Reason("the keys of GROUP BY span too many values"),))
+        except native.NullTimesError:
+            return self._run_in_duckdb(request, (Reason("first and last of rows whose time is NULL"),))
         except native.SortTooLargeError:
             limit = f"{native.MAX_SORTED_ROWS:,}"
             return self._run_in_duckdb(request, (Reason(f"DuckDB sorts more than {limit} rows faster"),))
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer)
+        summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
         return QueryResult(
             answer.columns,
             rows_scanned=answer.rows_scanned,
             engine=self._native_name,
-            plan=planned.description,
+            plan=lambda: self._describe(planned, request.text, summarized_rows),
             timestamps=request.timestamps,
         )
 
@@ -161,7 +189,7 @@ class QueryExecutor:
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
             engine=f"{self._native_name}+duckdb",
-            plan=planned.description,
+            plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
         )
 
@@ -169,7 +197,7 @@ class QueryExecutor:
         from zeptodb.sql.fallback import run_fallback
 
         try:
-            answer = run_fallback(self._engine, request.statement, request.params, text=request.text)
+            answer = run_fallback(self._engine, request.parsed, request.params, text=request.text)
         except ZeptoError as error:
             better = next((reason for reason in reasons if reason.is_error), None)
             if better is None:
@@ -193,7 +221,7 @@ class QueryExecutor:
     def _run_other(self, request: _Request) -> QueryResult:
         from zeptodb.sql.statements import run_statement
 
-        statement = request.statement
+        statement = request.parsed
         if isinstance(statement, Explain):
             return self._explain(request, statement)
         if isinstance(statement, exp.Condition) and not isinstance(statement, (exp.Command, exp.Summarize)):
@@ -208,15 +236,15 @@ class QueryExecutor:
         inner = _Request(explained.this, request.text, request.params, request.timestamps)
         if explained.args.get("analyze"):
             return self._analyze(inner)
-        if isinstance(inner.statement, exp.Query):
-            text = self._plan(inner).description
+        if isinstance(inner.parsed, exp.Query):
+            text = self._describe(self._plan(inner), inner.text)
         else:
-            text = f"statement: {inner.statement.key.upper()}"
+            text = f"statement: {inner.parsed.key.upper()}"
         return QueryResult([text_column("plan", text.splitlines())], engine="none", plan=text)
 
     def _analyze(self, request: _Request) -> QueryResult:
         started = time.perf_counter_ns()
-        is_query = isinstance(request.statement, exp.Query)
+        is_query = isinstance(request.parsed, exp.Query)
         ran = self._run_query(request, None) if is_query else self._run_other(request)
         elapsed_us = (time.perf_counter_ns() - started) / 1_000
         lines = [

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from zeptodb.backends.base import Aggregate, TimeBucket, Vector
+from zeptodb.backends.base import Aggregate, AggregateOp, TimeBucket, Vector, can_be_summarized
 from zeptodb.backends.expression import (
     Arithmetic,
     Bucket,
@@ -29,8 +29,18 @@ from zeptodb.types import ColumnType, Schema
 _SHOWN_SYMBOLS = 8
 
 
-def native_plan(plan: Plan, engine_name: str) -> str:
-    """The lines that describe a native plan, the first operator to run last."""
+def native_plan(
+    plan: Plan,
+    engine_name: str,
+    *,
+    summarized: frozenset[AggregateOp] = frozenset(),
+    summarized_rows: int | None = None,
+) -> str:
+    """The lines that describe a native plan, the first operator to run last.
+
+    summarized: functions that the backend answers from summaries of blocks. summarized_rows: for how many rows they did
+    answer; None: it has not run.
+    """
     if isinstance(plan, JoinedPlan):
         lines = native_plan(plan.join, engine_name).splitlines()
         return "\n".join([f"{lines[0]}+duckdb", f"duckdb: {plan.sql}", *lines[1:]])
@@ -38,6 +48,8 @@ def native_plan(plan: Plan, engine_name: str) -> str:
     if isinstance(plan, AggregatePlan):
         schema = plan.scan.schema
         lines.append(_aggregate(plan, schema))
+        if not plan.keys and can_be_summarized(plan.aggregates, plan.scan.predicate, summarized):
+            lines.append(_summaries(summarized_rows))
         lines.append(_scan(plan.scan, schema))
     elif isinstance(plan, SelectPlan):
         schema = plan.scan.schema
@@ -88,8 +100,15 @@ def _aggregate(plan: AggregatePlan, schema: Schema) -> str:
     keys = ["symbol"] if plan.by_symbol else []
     if plan.bucket is not None:
         keys.append(_bucket(plan.bucket))
+    keys += [_text(key, schema) for key in plan.keys]
     calls = ", ".join(_call(a, schema) for a in plan.aggregates)
     return f"aggregate {calls}" + (f" by {', '.join(keys)}" if keys else "")
+
+
+def _summaries(rows: int | None) -> str:
+    if rows is None:
+        return "summaries: blocks of rows whose partial results are known are not scanned"
+    return f"summaries: answered for {rows:,} rows, which were not scanned"
 
 
 def _bucket(bucket: TimeBucket) -> str:

@@ -48,7 +48,7 @@ def export_table(table: Table, backend: Backend, *, segment: int | None = None) 
     try:
         ranges = Ranges(occupied, np.zeros_like(occupied), snapshot.lengths[occupied])
         columns = export_columns(snapshot.schema, with_symbol=segment is None)
-        exported = arrow_table(lease, ranges, columns, backend)
+        exported = arrow_table(lease, ranges, columns, backend, may_gather=segment is None)
         if segment is None and snapshot.schema.symbol is not None:
             symbols = _symbols(snapshot, ranges)
             exported = exported.set_column(snapshot.schema.symbol_index, snapshot.schema.symbol, symbols)

@@ -264,11 +264,15 @@ def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: object, colu
     import duckdb
 
     try:
-        relation = cursor.sql(sql, params=parameters or None)
-        # None for a statement without an answer, whatever the type hints say.
-        return pa.table({}) if relation is None else relation.to_arrow_table()  # type: ignore[redundant-expr]
+        return duckdb_session.interruptible(cursor, lambda: _answer(cursor, sql, parameters))
     except duckdb.Error as error:
         raise duckdb_session.query_error(error, columns, text) from error
+
+
+def _answer(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: object) -> pa.Table:
+    relation = cursor.sql(sql, params=parameters or None)
+    # None for a statement without an answer, whatever the type hints say.
+    return pa.table({}) if relation is None else relation.to_arrow_table()  # type: ignore[redundant-expr]
 
 
 def _timestamp_columns(table: pa.Table, columns: Columns) -> frozenset[int]:

@@ -16,6 +16,10 @@ from zeptodb.sql.source_text import query_error
 
 MAX_STATEMENT_BYTES = 256 * 1024
 MAX_DEPTH = 200
+MAX_LEXEMES = 40_000
+"""More words, numbers and signs than this take the parser longer than a second."""
+MAX_CHAIN = 2_000
+"""Most operators between two commas or brackets of the same level; the parser's tree is as deep as a chain is long."""
 _SHALLOW = 20
 _CALLS = 12_000
 
@@ -28,6 +32,9 @@ _LEXEME = re.compile(
     |(?P<word>[^\W\d]\w*)|(?P<sign>.)""",
     re.VERBOSE | re.DOTALL,
 )
+
+_CHAINED = frozenset({"AND", "OR", "UNION", "INTERSECT", "EXCEPT", "JOIN", "BETWEEN", "INTERVAL", "SELECT", "FROM"})
+"""Words that make chains, as signs do."""
 
 _UNCLOSED = {"'": "string", '"': "quoted name", "/": "comment"}
 
@@ -67,8 +74,9 @@ def check_limits(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES, max_depth: 
 
     Raises QueryError unless it is encodable, of at most `max_bytes` in UTF-8 and at most `max_depth` levels deep.
 
-    A level is an open bracket, an open CASE, or one more sign or repeated word in a run without an operand between:
-    the runs that a parser descends into, such as NOT NOT NOT x and - - - x.
+    It may have MAX_LEXEMES lexemes and MAX_CHAIN operators in a chain. A level is an open bracket, an open CASE, or one
+    more sign or repeated word in a run without an operand between: the runs that a parser descends into, such as
+    NOT NOT NOT x and - - - x.
     """
     _check_characters(text)
     size = len(text.encode())
@@ -78,7 +86,7 @@ def check_limits(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES, max_depth: 
             "",
             None,
         )
-    depth, run, previous, deepest = 0, 0, "", 0
+    depth, run, previous, deepest, lexemes, chains = 0, 0, "", 0, 0, [0]
     for lexeme in _LEXEME.finditer(text):
         kind = lexeme.lastgroup
         if kind == "space":
@@ -86,14 +94,25 @@ def check_limits(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES, max_depth: 
         if kind == "unclosed":
             what = _UNCLOSED[lexeme.group().lstrip("eE")[0]]
             raise query_error(f"Syntax error: the {what} that begins here is not closed.", text, lexeme.start())
+        lexemes += 1
         word = lexeme.group().upper() if kind == "word" else ""
         run = run + 1 if kind == "sign" or (word and word == previous) or word == "NOT" else 0
         previous = word
         if kind == "open" or word == "CASE":
             depth += 1
+            chains.append(0)
         elif (kind == "close" or word == "END") and depth > 0:
             depth -= 1
+            chains.pop()
+        elif lexeme.group() == ",":
+            chains[-1] = 0
+        elif kind == "sign" or word in _CHAINED:
+            chains[-1] += 1
         deepest = max(deepest, depth, run)
+        if lexemes > MAX_LEXEMES or chains[-1] > MAX_CHAIN:
+            what = f"{MAX_LEXEMES:,} words and signs" if lexemes > MAX_LEXEMES else f"{MAX_CHAIN:,} operators in a row"
+            message = f"The statement has more than {what}; give long lists as parameters."
+            raise query_error(message, text, lexeme.start())
         if deepest > max_depth:
             raise query_error(f"The statement is more than {max_depth} levels deep; flatten it.", text, lexeme.start())
     return deepest

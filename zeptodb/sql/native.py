@@ -9,8 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.base import Aggregate, AggregateScan, AsofJoin, Ranges, Scan, SelectScan, Vector
-from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.backends.base import (
+    Aggregate,
+    AggregateOp,
+    AggregateScan,
+    AsofJoin,
+    Ranges,
+    Scan,
+    SelectScan,
+    TooManyRowsError,
+    TopScan,
+    Vector,
+)
+from zeptodb.backends.expression import ColumnRef, Expression, Kind
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
@@ -27,9 +38,16 @@ ResultColumn = tuple[str, Vector, Dictionary | None]
 MAX_SORTED_ROWS = 4_000_000
 """ORDER BY over more scanned rows than this is faster in DuckDB, which sorts in parallel."""
 
+_TOP_SHARE = 4
+"""Only if fewer than one row in this many is wanted does it pay to look for the first ones before sorting."""
+
 
 class SortTooLargeError(Exception):
     """A native plan turned out to sort more rows than it should; run the statement in DuckDB."""
+
+
+class NullTimesError(Exception):
+    """FIRST or LAST over several symbols whose times are partly NULL; run the statement in DuckDB."""
 
 
 class StalePlanError(Exception):
@@ -38,10 +56,11 @@ class StalePlanError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
-    """Columns of an answer and how many rows were read for it."""
+    """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading."""
 
     columns: list[ResultColumn]
     rows_scanned: int
+    summarized_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +75,9 @@ class _Slots:
 def run(plan: Plan, engine: Engine) -> NativeAnswer:
     """The answer of `plan` over the tables as they are now; of a JoinedPlan the rows that DuckDB is to finish.
 
-    Raises ArithmeticOverflowError when integer arithmetic leaves its type, SortTooLargeError when DuckDB would sort
-    faster, StalePlanError when a table's schema has changed since, UnknownTableError when a table has gone.
+    Raises ArithmeticOverflowError when integer arithmetic leaves its type, TooManyGroupsError when keys span more than
+    the backend has room for, NullTimesError, SortTooLargeError when DuckDB would sort faster, StalePlanError when a
+    table's schema has changed since, UnknownTableError when a table has gone.
     """
     if isinstance(plan, AggregatePlan):
         return _run_aggregate(plan, engine)
@@ -73,17 +93,23 @@ def _run_aggregate(plan: AggregatePlan, engine: Engine) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with table.snapshot() as snapshot:
         scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
+        if not plan.by_symbol and _has_ends(plan):
+            if _has_null_keys(snapshot):
+                raise NullTimesError
+            scan = replace(scan, ranges=_in_segment_order(scan.ranges))
         aggregates = tuple(_coded_aggregate(a, snapshot) for a in plan.aggregates)
-        result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket))
+        keys = tuple(_coded(key, snapshot) for key in plan.keys)
+        result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket, keys))
         vectors: list[Vector] = []
         if result.segments is not None:
             vectors.append(_symbols_of(snapshot, result.segments))
         if result.buckets is not None:
             vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
-        vectors += result.columns
+        vectors += [*result.keys, *result.columns]
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
         rows = len(vectors[0].values)
-        return NativeAnswer(_finish(plan.finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
+        columns = _finish(plan.finish, plan.slots, vectors, dictionaries, rows)
+        return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 
 def _run_select(plan: SelectPlan, engine: Engine) -> NativeAnswer:
@@ -95,18 +121,45 @@ def _run_select(plan: SelectPlan, engine: Engine) -> NativeAnswer:
         if is_stored_so and plan.storage_order == "descending" and scan.predicate is None and finish.limit is not None:
             scan = replace(scan, ranges=_last_rows(scan.ranges, finish.offset + finish.limit))
         is_sorted = not finish.order or (is_stored_so and plan.storage_order == "ascending")
-        if not is_sorted and scan.ranges.rows > MAX_SORTED_ROWS:
-            raise SortTooLargeError
         columns = tuple(_coded(e, snapshot) for e in plan.columns)
         if is_sorted:
-            operation = SelectScan(scan, columns, finish.offset, finish.limit)
+            vectors = list(engine.backend.select(SelectScan(scan, columns, finish.offset, finish.limit)))
             finish = replace(finish, order=(), offset=0, limit=None)
         else:
-            operation = SelectScan(scan, columns)
-        vectors = list(engine.backend.select(operation))
+            vectors = _rows_to_sort(scan, columns, plan, engine)
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
         rows = len(vectors[0].values)
         return NativeAnswer(_finish(finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
+
+
+def _rows_to_sort(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan, engine: Engine) -> list[Vector]:
+    """The rows among which the first ones are, in the order of the scan."""
+    top = _top_scan(scan, columns, plan)
+    if top is not None and TopScan in engine.backend.capabilities.operators:
+        try:
+            return list(engine.backend.top(top))
+        except TooManyRowsError as error:
+            raise SortTooLargeError from error
+    if scan.ranges.rows > MAX_SORTED_ROWS:
+        raise SortTooLargeError
+    return list(engine.backend.select(SelectScan(scan, columns)))
+
+
+def _top_scan(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan) -> TopScan | None:
+    """The operator that finds the first rows by the first key of ORDER BY; None where sorting all is as well."""
+    finish = plan.finish
+    if finish.limit is None:
+        return None
+    limit, first = finish.offset + finish.limit, finish.order[0]
+    if limit * _TOP_SHARE > scan.ranges.rows or not isinstance(first.expression, ColumnRef):
+        return None
+    slot = first.expression.index
+    if plan.slots[slot].type in (ColumnType.STRING, ColumnType.BOOL) or columns[slot].kind is Kind.BOOL:
+        return None
+    is_only_key = len(finish.order) == 1
+    return TopScan(
+        scan, columns[slot], first.is_descending, first.nulls_first, is_only_key, columns, limit, MAX_SORTED_ROWS
+    )
 
 
 def _run_join(plan: JoinPlan, engine: Engine) -> NativeAnswer:
@@ -219,6 +272,16 @@ def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
 
 def _dictionary(slot: Slot, snapshot: Snapshot) -> Dictionary | None:
     return None if slot.dictionary is None else snapshot.dictionaries[slot.dictionary]
+
+
+def _has_ends(plan: AggregatePlan) -> bool:
+    return any(a.op in (AggregateOp.FIRST, AggregateOp.LAST) for a in plan.aggregates)
+
+
+def _in_segment_order(ranges: Ranges) -> Ranges:
+    """The ranges as segments follow one another: of equal times the row of the earlier segment is the first."""
+    order = np.argsort(ranges.segments, kind="stable")
+    return Ranges(ranges.segments[order], ranges.starts[order], ranges.ends[order])
 
 
 def _has_null_keys(snapshot: Snapshot) -> bool:

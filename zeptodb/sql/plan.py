@@ -6,12 +6,16 @@ An operator of a plan leaves columns, called slots; `Finish` computes the answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zeptodb.backends.base import Aggregate, TimeBucket
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.types import ColumnType, Schema
+
+if TYPE_CHECKING:
+    from zeptodb.sql.template import Template
 
 Symbol = int | str
 Side = Literal["left", "right"]
@@ -117,12 +121,13 @@ class SelectPlan:
 
 @dataclass(frozen=True, slots=True)
 class AggregatePlan:
-    """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), then the aggregates."""
+    """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), further keys, the aggregates."""
 
     scan: TableScan
     aggregates: tuple[Aggregate, ...]
     by_symbol: bool
     bucket: TimeBucket | None
+    keys: tuple[Expression, ...]
     slots: tuple[Slot, ...]
     finish: Finish
 
@@ -161,10 +166,10 @@ class Planned:
         plan: the native plan; None when there are reasons against it.
         reasons: every reason found.
         is_volatile: the plan holds the present moment and must not be kept.
-        description: the plan, or the reasons, in words.
+        make_template: makes the plan a template for other literals; None where there are none to exchange.
     """
 
     plan: Plan | None
     reasons: tuple[Reason, ...] = ()
     is_volatile: bool = False
-    description: str = ""
+    make_template: Callable[[], Template] | None = field(default=None, repr=False, compare=False)

@@ -29,7 +29,7 @@ def plan(node: exp.Expr, text: str, catalog: Catalog, capabilities: Capabilities
         return Planned(None, (Reason("the expressions are nested too deeply"),))
     if statement.reasons:
         return Planned(None, tuple(dict.fromkeys(statement.reasons)))
-    return Planned(found, (), statement.is_volatile)
+    return Planned(found, (), statement.is_volatile, statement.make_template)
 
 
 def _plan_select(statement: SelectStatement, catalog: Catalog) -> Plan | None:

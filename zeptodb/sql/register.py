@@ -70,6 +70,7 @@ def arrow_table(
     *,
     row_name: str | None = None,
     keep: Keep = "all",
+    may_gather: bool = True,
 ) -> pa.Table:
     """The rows of `ranges` as an Arrow table of the columns with these indexes, in this order.
 
@@ -86,7 +87,7 @@ def arrow_table(
     """
     occupied = ranges.ends > ranges.starts
     ranges = Ranges(ranges.segments[occupied], ranges.starts[occupied], ranges.ends[occupied])
-    build = _gathered if ranges.rows < MIN_CHUNK_ROWS * len(ranges.segments) else _chunked
+    build = _gathered if may_gather and ranges.rows < MIN_CHUNK_ROWS * len(ranges.segments) else _chunked
     schema = lease.snapshot.schema
     arrays = build(lease, ranges, columns, backend)
     names = [schema.fields[c].name for c in columns]

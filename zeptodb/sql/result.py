@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +18,11 @@ from zeptodb.types import ColumnType
 if TYPE_CHECKING:
     import cudf
     import pandas as pd
+    import plotly.graph_objects as go
     import polars as pl
     import pyarrow as pa
+
+    from zeptodb.plotting import ChartKind
 
 Timestamps = Literal["ns", "datetime"]
 ResultColumn = tuple[str, Vector, Dictionary | None]
@@ -39,7 +42,6 @@ class QueryResult:
         execution_time_us: microseconds from the statement's text to its columns.
         rows_scanned: rows of tables that were read for it.
         engine: which engine ran it: "cpu", "cuda", "duckdb", ...; empty for an error.
-        plan: how it ran, and why not otherwise.
         error: empty if all went well, else the message.
     """
 
@@ -50,7 +52,7 @@ class QueryResult:
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
         engine: str = "",
-        plan: str = "",
+        plan: str | Callable[[], str] = "",
         error: str = "",
         timestamps: Timestamps = "ns",
     ) -> None:
@@ -59,13 +61,13 @@ class QueryResult:
         self._vectors: tuple[ResultColumn, ...] | None = tuple(columns)
         self._table: pa.Table | None = None
         self._timestamp_columns = frozenset(
-            i for i, (_, vector, _) in enumerate(columns) if vector.type is ColumnType.TIMESTAMP_NS
+            [i for i, (_, vector, _) in enumerate(columns) if vector.type is ColumnType.TIMESTAMP_NS]
         )
         self._timestamps = timestamps
         self.execution_time_us = execution_time_us
         self.rows_scanned = rows_scanned
         self.engine = engine
-        self.plan = plan
+        self._plan = plan
         self.error = error
 
     @classmethod
@@ -77,7 +79,7 @@ class QueryResult:
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
         engine: str = "duckdb",
-        plan: str = "",
+        plan: str | Callable[[], str] = "",
         timestamps: Timestamps = "ns",
     ) -> QueryResult:
         """A result over an Arrow table, as DuckDB returns it; `timestamp_columns` are those of int64 nanoseconds.
@@ -98,6 +100,13 @@ class QueryResult:
         columns = [arrow_columns.narrowed(arrow_columns.undictionaried(column)) for column in table.columns]
         result._table = arrow_columns.table_of(columns, table.column_names)
         return result
+
+    @property
+    def plan(self) -> str:
+        """How the statement ran, and why not otherwise; made when first asked for."""
+        if not isinstance(self._plan, str):
+            self._plan = self._plan()
+        return self._plan
 
     # ---- the reference's fields ----------------------------------------------------------------------------------
 
@@ -218,6 +227,36 @@ class QueryResult:
         return self.to_arrow().schema.__arrow_c_schema__()
 
     # ---- display -------------------------------------------------------------------------------------------------
+
+    def plot(
+        self,
+        kind: ChartKind | None = None,
+        *,
+        x: str | None = None,
+        y: str | Sequence[str] | None = None,
+        by: str | None = None,
+        title: str | None = None,
+    ) -> go.Figure:
+        """A plotly figure: "candles" of columns open, high, low, close (and volume), else "lines" of all numbers.
+
+        x: the horizontal axis, by default the first timestamps (in UTC), else the first column. y: which columns are
+        drawn as lines, by default all numbers. by: one line (or choice of candles) per value, by default the symbol or
+        the first strings; the 12 with most rows are shown. Lines leave gaps at NULL.
+
+        Raises QueryError if the statement failed, UnknownColumnError, InvalidInputError if there is nothing to draw or
+        more than 1,000,000 points, and BackendUnavailableError without plotly (the extra `plot`).
+        """
+        from zeptodb import plotting
+        from zeptodb.sql import arrow_columns
+
+        table = self.raise_for_error()._arrow
+        columns = [
+            arrow_columns.as_datetimes(column) if i in self._timestamp_columns else column
+            for i, column in enumerate(table.columns)
+        ]
+        chosen = plotting.ChartColumns(x, (y,) if isinstance(y, str) else y, by)
+        named = arrow_columns.table_of(columns, arrow_columns.distinct_names(table.column_names))
+        return plotting.chart(named, kind, columns=chosen, title=title)
 
     def __repr__(self) -> str:
         """One line: size, engine and time, or the error."""

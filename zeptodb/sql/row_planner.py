@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlglot import exp
 
 from zeptodb.backends.base import SelectScan
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.sql.binder import Binder, ColumnResolver, Replacement
 from zeptodb.sql.bound import Bound, BoundExpression, Rejection
-from zeptodb.sql.plan import Finish, SelectPlan, Slot, StorageOrder, TableScan
+from zeptodb.sql.plan import Finish, Plan, SelectPlan, Slot, StorageOrder, TableScan
 from zeptodb.sql.predicates import table_scan
 from zeptodb.sql.select_statement import (
     SelectStatement,
@@ -19,6 +21,7 @@ from zeptodb.sql.select_statement import (
     require_expression,
 )
 from zeptodb.sql.sources import Source, is_modified_star, is_qualified_by, is_star, outputs_of
+from zeptodb.sql.template import Recipes, Template
 
 Named = list[tuple[str, "Bound | None"]]
 
@@ -42,7 +45,13 @@ def plan_rows(statement: SelectStatement, source: Source) -> SelectPlan | None:
     outputs = [output(name, slots.place(b)) for name, b in named if isinstance(b, BoundExpression)]
     keys = [order_key(item, slots.place(b)) for item, b in ordered]
     finish = Finish(tuple(outputs), None, tuple(keys), offset or 0, limit)
-    return SelectPlan(scan, tuple(slots.columns), tuple(slots.slots), finish, storage_order(scan, source, ordered))
+
+    def complete(scan: TableScan) -> SelectPlan:
+        order = storage_order(scan, source, ordered)
+        return SelectPlan(scan, tuple(slots.columns), tuple(slots.slots), finish, order)
+
+    statement.make_template = template_maker(statement, source, binder, complete)
+    return complete(scan)
 
 
 def alias_lookup(
@@ -74,6 +83,22 @@ def scan_of(statement: SelectStatement, source: Source, binder: Binder) -> Table
     if where is not None and condition is None:
         return None
     return table_scan(source.table.name, source.schema, condition)
+
+
+def template_maker(
+    statement: SelectStatement, source: Source, binder: Binder, complete: Callable[[TableScan], Plan]
+) -> Callable[[], Template] | None:
+    """What makes a template of the planned statement; None without a WHERE clause."""
+    where = statement.node.args.get("where")
+    if where is None:
+        return None
+
+    def make() -> Template:
+        recipes = Recipes(binder)
+        condition = recipes.recipe(where.this)
+        return Template(frozenset(recipes.places), condition, source.table.name, source.schema, complete)
+
+    return make
 
 
 def _outputs(statement: SelectStatement, source: Source, binder: Binder, aliases: dict[str, Bound | None]) -> Named:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
@@ -15,6 +17,9 @@ from zeptodb.sql.plan import OrderKey, Output, Reason
 from zeptodb.sql.source_text import position_of
 from zeptodb.sql.sources import Source, is_qualified_by, unknown_column_message
 from zeptodb.types import INT64_MAX, ColumnType
+
+if TYPE_CHECKING:
+    from zeptodb.sql.template import Template
 
 _CLAUSES = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct",
@@ -32,6 +37,7 @@ class SelectStatement:
         capabilities: of the backend.
         reasons: against a native plan.
         is_volatile: whether the present moment was folded into the plan.
+        make_template: see `Planned`.
     """
 
     node: exp.Select
@@ -39,6 +45,7 @@ class SelectStatement:
     capabilities: Capabilities
     reasons: list[Reason] = field(default_factory=list)
     is_volatile: bool = False
+    make_template: Callable[[], Template] | None = None
 
     def reject(self, message: str, node: exp.Expr | None = None, *, is_error: bool = False) -> None:
         """Note a reason against a native plan ("": noted already); `is_error`: no engine will be able to run it."""

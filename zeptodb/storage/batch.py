@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,30 @@ class Strings:
     values: Sequence[str]
 
 
+class Receipt:
+    """Says whether the rows of a batch are in their table, also to a caller whose append was interrupted.
+
+    `finish` is set by who stores the rows: called to carry out a change that an interrupt has left half done.
+    """
+
+    __slots__ = ("_is_marked", "finish")
+
+    def __init__(self) -> None:
+        self._is_marked = False
+        self.finish: Callable[[], None] | None = None
+
+    def mark(self) -> None:
+        """Called in the same step that makes the rows visible."""
+        self._is_marked = True
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the rows are in the table; final once the append has returned or raised."""
+        if not self._is_marked and self.finish is not None:
+            self.finish()
+        return self._is_marked
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnBatch:
     """Rows to append, one entry per field of the table's schema and in its order.
@@ -26,8 +50,10 @@ class ColumnBatch:
             column of strings; int64 for one of integers). None at the timestamp's place: rows get the time of arrival.
         validity: per column None (no NULL) or a bool array, True where there is a value.
         rows: length of every array.
+        receipt: marked when the rows are in the table.
     """
 
     columns: tuple[npt.NDArray[np.generic] | Strings | None, ...]
     validity: tuple[npt.NDArray[np.bool_] | None, ...]
     rows: int
+    receipt: Receipt | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ Int64Array = npt.NDArray[np.int64]
 CLASS_COUNT = 256
 MINIMUM_BYTES = 16
 LARGE_SHARE_OF_ARENA = 4
+_ADDRESS = itemgetter(0)
 
 
 @inline
@@ -91,8 +93,7 @@ class BlockAllocator:
         self.large_bytes = arena_size // LARGE_SHARE_OF_ARENA
         self._heads = np.zeros(CLASS_COUNT, dtype=np.int64)
         self._bump = np.zeros(2, dtype=np.int64)
-        self._arenas: list[Mapping] = []
-        self._arena_addresses: list[int] = []
+        self._arenas: list[tuple[int, Mapping]] = []  # by address
         self._large: dict[int, Mapping] = {}
 
     def allocate(self, sizes: Int64Array) -> Int64Array:
@@ -110,7 +111,7 @@ class BlockAllocator:
                 mapping = self._memory.map(int(sizes[i]))
                 self._large[mapping.address] = mapping
                 out[i] = mapping.address
-        except MemoryError:
+        except BaseException:
             self.free(out, sizes)
             raise
         return out
@@ -126,7 +127,7 @@ class BlockAllocator:
         large = self._large.get(address)
         if large is not None:
             return large
-        return self._arenas[bisect_right(self._arena_addresses, address) - 1]
+        return self._arenas[bisect_right(self._arenas, address, key=_ADDRESS) - 1][1]
 
     @property
     def mapped_bytes(self) -> int:
@@ -135,7 +136,5 @@ class BlockAllocator:
 
     def _add_arena(self) -> None:
         arena = self._memory.map(self._arena_size)
-        position = bisect_right(self._arena_addresses, arena.address)
-        self._arenas.insert(position, arena)
-        self._arena_addresses.insert(position, arena.address)
+        self._arenas.insert(bisect_right(self._arenas, arena.address, key=_ADDRESS), (arena.address, arena))
         self._bump[:] = (arena.address, arena.address + self._arena_size)

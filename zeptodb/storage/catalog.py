@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from zeptodb.errors import AlreadyExistsError, InvalidInputError, unknown_table
+from zeptodb.errors import AlreadyExistsError, InvalidInputError, InvalidTypeError, unknown_table
 from zeptodb.storage.log import ChangeLog
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.table import Table
@@ -31,7 +31,9 @@ class Catalog:
         return list(self._tables.values())
 
     def find(self, name: str) -> Table | None:
-        """The table called `name`, None when there is none."""
+        """The table called `name`, None when there is none; raises InvalidTypeError for what is not a str."""
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"A table name must be a str, got {name!r:.60}.")
         return self._tables.get(name.lower())
 
     def get(self, name: str) -> Table:

@@ -40,17 +40,15 @@ class BlockOwner:
 class Pin:
     """Keeps every block that was in use when it was taken; released once, or when it is dropped."""
 
-    __slots__ = ("_epoch", "_reclaimer")
+    __slots__ = ("_pins",)
 
-    def __init__(self, reclaimer: Reclaimer, epoch: int) -> None:
-        self._reclaimer: Reclaimer | None = reclaimer
-        self._epoch = epoch
+    def __init__(self, pins: dict[int, int]) -> None:
+        self._pins = pins
 
     def release(self) -> None:
         """Let the blocks go."""
-        reclaimer, self._reclaimer = self._reclaimer, None
-        if reclaimer is not None:
-            reclaimer.unpin(self._epoch)
+        pins: dict[int, int] = getattr(self, "_pins", {})  # an interrupt may have come before it was set
+        pins.pop(id(self), None)
 
     def __del__(self) -> None:
         """Release, for a holder that forgot to."""
@@ -68,13 +66,13 @@ class Reclaimer:
     """Epochs of queries, owners of views, and the retired blocks that wait for both.
 
     A block retired in an epoch is reachable from pins of that epoch and earlier ones. `retire` and `collect` belong
-    under the write lock of the owner; `pin`, `unpin` and the end of a view may happen in any thread.
+    under the write lock of the owner; `pin`, its release and the end of a view may happen in any thread.
     """
 
     def __init__(self, allocator: BlockAllocator) -> None:
         self._allocator = allocator
         self._epoch = 0
-        self._pins: dict[int, int] = {}
+        self._pins: dict[int, int] = {}  # identity of a pin to its epoch
         self._lock = RLock()
         self._retired: deque[_Retired] = deque()
         self._owners: weakref.WeakValueDictionary[int, BlockOwner] = weakref.WeakValueDictionary()
@@ -92,18 +90,10 @@ class Reclaimer:
 
     def pin(self) -> Pin:
         """Keep everything that is in use now."""
+        pin = Pin(self._pins)
         with self._lock:
-            epoch = self._epoch
-            self._pins[epoch] = self._pins.get(epoch, 0) + 1
-        return Pin(self, epoch)
-
-    def unpin(self, epoch: int) -> None:
-        """End of a pin; called by `Pin.release`."""
-        with self._lock:
-            if self._pins[epoch] == 1:
-                del self._pins[epoch]
-            else:
-                self._pins[epoch] -= 1
+            self._pins[id(pin)] = self._epoch
+        return pin
 
     def owner(self, address: int, rows: int, dtype: np.dtype[np.generic]) -> BlockOwner:
         """The owner of all views of the block at `address`, made when the first view is."""
@@ -139,7 +129,7 @@ class Reclaimer:
                 self._allocator.free(np.array([address]), np.array([size]))
         while self._retired:
             with self._lock:
-                oldest = min(self._pins, default=self._epoch)
+                oldest = min(list(self._pins.values()), default=self._epoch)
                 if self._retired[0].epoch >= oldest:
                     return
                 batch = self._retired.popleft()

@@ -57,10 +57,15 @@ class Room:
                 self._enlarge(full, need[full])
             for column in np.flatnonzero(has_null).tolist():
                 self._add_validity(self.validity[column])
-        except MemoryError:
-            for blocks, sizes in self._taken:
-                self._allocator.free(blocks, sizes)
+        except BaseException:
+            self.give_back()
             raise
+
+    def give_back(self) -> None:
+        """Free the blocks that were taken; for room that will not be installed."""
+        while self._taken:
+            blocks, sizes = self._taken.pop()
+            self._allocator.free(blocks, sizes)
 
     def _enlarge(self, full: Int64Array, need: Int64Array) -> None:
         old = self.capacities[full]

@@ -245,12 +245,16 @@ def merge_late(
     lengths: Int64Array,
     offsets: Int64Array,
     positions: Int64Array,
+    done: Int64Array,
 ) -> None:
-    """Insert late rows in place: the rows behind each are shifted up, last first.
+    """Insert late rows in place: the rows behind each are shifted up, last first. Nothing happens when done[0] is set.
 
     targets: [column, segment] addresses with room for the late rows, 0 where nothing is stored; sources: per column
     the address of the late values, 0 for validity without NULL (writes ones); positions as of `late_positions`.
+    done: out, set at the end.
     """
+    if done[0] != 0:
+        return
     for c in range(len(widths)):
         width = widths[c]
         for i in range(len(lengths)):
@@ -267,3 +271,4 @@ def merge_late(
                     copy_value(base + (position + shift) * width, sources[c] + late * width, width)
                 else:
                     store_uint8(base + (position + shift) * width, 1)
+    done[0] = 1

@@ -2,7 +2,9 @@
 
 Writers are serialised by the table's write lock. They prepare their changes aside (new blocks, rows behind the
 visible ones) and make them visible in one step under `_publish_lock`, which readers hold just long enough to copy the
-directory.
+directory. An interrupt (Ctrl-C) can come between any two statements: a change is either given up before that step, or,
+once it is written down in `_unfinished`, carried out whole by whoever takes the lock next. `_apply` may therefore
+run more than once for the same change.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.storage import scatter
+from zeptodb.storage.batch import Receipt
 from zeptodb.storage.blocks import BlockAllocator
+from zeptodb.storage.history import History
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.reclaim import Pin, Reclaimer
 from zeptodb.storage.room import Room
@@ -38,6 +42,7 @@ class Rows:
         values: per stored column a C-contiguous array.
         validity: per stored column None or a bool array.
         count: how many rows.
+        receipt: marked when the rows are visible.
     """
 
     keys: Int64Array | None
@@ -45,6 +50,7 @@ class Rows:
     values: tuple[npt.NDArray[np.generic], ...]
     validity: tuple[BoolArray | None, ...]
     count: int
+    receipt: Receipt | None = None
 
     def take(self, index: Int64Array) -> Rows:
         """The rows at the positions `index`."""
@@ -91,6 +97,59 @@ class _Placement:
     late_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """Late rows on their way into the visible ones: the arguments of `scatter.merge_late`."""
+
+    targets: Int64Array
+    widths: Int64Array
+    sources: Int64Array
+    lengths: Int64Array
+    offsets: Int64Array
+    positions: Int64Array
+    done: Int64Array
+    rows: Rows
+
+    def run(self) -> None:
+        """Shift and insert, once."""
+        scatter.merge_late(
+            self.targets, self.widths, self.sources, self.lengths, self.offsets, self.positions, self.done
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What becomes visible together; only values that are there afterwards, so that it can be done twice.
+
+    Attributes:
+        count: segments.
+        touched: segments that change.
+        room: their blocks.
+        lengths: their rows.
+        newest: their newest times; None: unchanged.
+        has_null: columns that have met a NULL with these rows.
+        late: rows that wait to be merged.
+        late_count: how many they are.
+        merge: what moves visible rows; before anything else.
+        receipt: of the rows.
+        version: of the contents.
+        history: with the merge that this is, if it is one.
+    """
+
+    count: int
+    touched: Int64Array
+    room: Room
+    lengths: Int64Array
+    newest: Int64Array | None
+    has_null: BoolArray
+    late: list[Rows]
+    late_count: int
+    merge: _Merge | None
+    receipt: Receipt | None
+    version: int
+    history: History
+
+
 class Segments:
     """The directory of one table and the memory behind it.
 
@@ -105,9 +164,12 @@ class Segments:
         self.widths = np.array([dtype.itemsize for dtype in dtypes], dtype=np.int64)
         self.time_column = time_column
         self.version = 0
+        self.history = History()
         self._allocator = BlockAllocator(memory, arena_size=arena_size)
         self._reclaimer = Reclaimer(self._allocator)
         self._publish_lock = RLock()
+        self._unfinished: _Change | None = None
+        self._is_placing = False
         self._late: list[Rows] = []
         self._late_count = self._late_patience = 0
         self.count = 0
@@ -137,7 +199,7 @@ class Segments:
     @property
     def row_count(self) -> int:
         """Rows of all segments, those that wait to be merged included."""
-        with self._publish_lock:
+        with self._published():
             return int(self.lengths[: self.count].sum()) + self._late_count
 
     @property
@@ -149,14 +211,14 @@ class Segments:
         """The segment of a symbol (or code), None when no row ever had it."""
         index = self._index
         if len(index) < self.count:
-            with self._publish_lock:
+            with self._published():
                 known = len(index)
                 index.update(zip(self.symbols[known : self.count].tolist(), range(known, self.count), strict=True))
         return index.get(key)
 
-    def read(self) -> tuple[int, Pin, Int64Array, Int64Array, Int64Array, Int64Array] | None:
-        """Version, pin, and copies of symbols, lengths, addresses and validity; None when late rows must be merged."""
-        with self._publish_lock:
+    def read(self) -> tuple[int, Pin, Int64Array, Int64Array, Int64Array, Int64Array, History] | None:
+        """Version, pin, copies of symbols, lengths, addresses, validity, and history; None when late rows wait."""
+        with self._published():
             if self._late:
                 return None
             count = self.count
@@ -168,11 +230,12 @@ class Segments:
                 self._lengths_read,
                 self.addresses[:, :count].copy(),
                 self.validity[:, :count].copy(),
+                self.history,
             )
 
     def pin(self, version: int) -> Pin | None:
         """Pin the state that has this version, None when there is a newer one or late rows must be merged."""
-        with self._publish_lock:
+        with self._published():
             return self._reclaimer.pin() if version == self.version and not self._late else None
 
     def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:
@@ -180,7 +243,7 @@ class Segments:
         cached = self._views.get((segment, column))
         if cached is not None and cached[0] == self.version:
             return cached[1]
-        with self._publish_lock:
+        with self._published():
             rows = int(self.lengths[segment])
             if rows == 0:
                 return np.empty(0, dtype=self.dtypes[column])
@@ -194,7 +257,20 @@ class Segments:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Nothing changes and no reader is half-way in while this is held; for fork()."""
-        with self._publish_lock, self._reclaimer.frozen():
+        with self._published(), self._reclaimer.frozen():
+            yield
+
+    def finish(self) -> None:
+        """Carry out what an interrupted writer has begun to publish."""
+        with self._published():
+            pass
+
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """Changes wait, and none is half done."""
+        with self._publish_lock:
+            if self._unfinished is not None:
+                self._apply(self._unfinished)
             yield
 
     # ---- appending ---------------------------------------------------------------------------------------------
@@ -203,15 +279,23 @@ class Segments:
         """Append rows, all or none; under the table's write lock."""
         if rows.count == 0:
             return
+        with self._published():
+            if self._is_placing:
+                self._forget_placement()
+        if rows.receipt is not None:
+            rows.receipt.finish = self.finish
         self._reclaimer.collect()
+        self._is_placing = True
         placement = self._place(rows)
-        try:
-            self._write(rows, placement)
-        except MemoryError:
-            self._rebuild_hash(self.count)
-            raise
-        finally:
-            self._slot_of_segment[placement.touched] = -1
+        self._write(rows, placement)
+        self._slot_of_segment[placement.touched] = -1
+        self._is_placing = False
+
+    def _forget_placement(self) -> None:
+        """Undo what an append that failed or was interrupted has left behind."""
+        self._slot_of_segment[:] = -1
+        self._rebuild_hash(self.count)
+        self._is_placing = False
 
     def _place(self, rows: Rows) -> _Placement:
         touched, incoming, newest = (np.empty(rows.count, dtype=np.int64) for _ in range(3))
@@ -235,13 +319,13 @@ class Segments:
         """Make room for twice the segments; `used` counts those that the running batch has added, too."""
         size = max(8, 2 * len(self.symbols))
         with self._publish_lock:
-            self.symbols = _grown(self.symbols, size)
             self.lengths = _grown(self.lengths, size)
             self._capacities = _grown(self._capacities, size)
             self._last_time = _grown(self._last_time, size)
             self._slot_of_segment = _grown(self._slot_of_segment, size)
             self.addresses = _grown(self.addresses, size)
             self.validity = _grown(self.validity, size)
+            self.symbols = _grown(self.symbols, size)  # last: its size is what counts
         while (1 << self._bits) < 2 * size:
             self._bits += 1
         self._rebuild_hash(used)
@@ -258,23 +342,56 @@ class Segments:
             incoming = incoming + np.bincount(late[0], minlength=len(touched))
         has_null = _columns_with_null(rows)
         room = self._room(touched, incoming, has_null=has_null)
-        targets, widths, sources = self._physical_columns(rows, room, has_null)
-        cursors = self.lengths[touched]
-        scatter.scatter_rows(
-            sources, widths, targets, cursors, placement.slot_of_row, rows.count,
-            self._positions,
-        )  # fmt: skip
+        try:
+            targets, widths, sources = self._physical_columns(rows, room, has_null)
+            cursors = self.lengths[touched]
+            scatter.scatter_rows(
+                sources, widths, targets, cursors, placement.slot_of_row, rows.count,
+                self._positions,
+            )  # fmt: skip
+        except BaseException:
+            room.give_back()
+            raise
+        change = _Change(
+            count=placement.segment_count,
+            touched=touched,
+            room=room,
+            lengths=cursors,
+            newest=placement.newest,
+            has_null=has_null,
+            late=self._late if late is None else [*self._late, late[1]],
+            late_count=self._late_count + placement.late_count,
+            merge=None,
+            receipt=rows.receipt,
+            version=self.version + 1,
+            history=self.history,
+        )
         with self._publish_lock:
-            self.count = placement.segment_count
-            self._install(touched, room)
-            self._has_validity |= has_null
-            self.lengths[touched] = cursors
-            self._last_time[touched] = placement.newest
-            self.version += 1
+            self._publish(change)
             if late is not None:
-                self._late.append(late[1])
-                self._late_count += late[1].count
                 self._merge_late(may_copy=False)
+
+    def _publish(self, change: _Change) -> None:
+        """Make a change visible; from the first statement on it will be, whatever interrupts this call."""
+        self._unfinished = change
+        self._apply(change)
+
+    def _apply(self, change: _Change) -> None:
+        touched = change.touched
+        if change.merge is not None:
+            change.merge.run()
+        self.count = change.count
+        self._install(touched, change.room)
+        self._has_validity |= change.has_null
+        self.lengths[touched] = change.lengths
+        if change.newest is not None:
+            self._last_time[touched] = change.newest
+        self._late, self._late_count = change.late, change.late_count
+        self.version = change.version
+        self.history = change.history
+        if change.receipt is not None:
+            change.receipt.mark()
+        self._unfinished = None
 
     def _physical_columns(
         self, rows: Rows, room: Room, has_null: BoolArray
@@ -320,7 +437,9 @@ class Segments:
         self.validity[:, touched] = room.validity
         if room.retired:
             self._forget_views(touched)
-        for blocks, sizes in room.retired:
+        while room.retired:
+            # Taken off first: an interrupt here costs the blocks, where retiring them twice would cost the table.
+            blocks, sizes = room.retired.pop()
             self._reclaimer.retire(blocks, sizes)
 
     def _forget_views(self, touched: Int64Array) -> None:
@@ -334,7 +453,7 @@ class Segments:
 
     def merge_late(self) -> None:
         """Merge all rows that wait; under the table's write lock."""
-        with self._publish_lock:
+        with self._published():
             self._merge_late(may_copy=True)
 
     def _merge_late(self, *, may_copy: bool) -> None:
@@ -364,13 +483,24 @@ class Segments:
             return
         room = self._room(touched, counts, has_null=has_null, must_move=reachable)
         targets, widths, sources = self._physical_columns(rows, room, has_null)
-        scatter.merge_late(targets, widths, sources, lengths, offsets, positions)
-        self._install(touched, room)
-        self._has_validity |= has_null
-        self.lengths[touched] = lengths + counts
-        self._late.clear()
-        self._late_count = self._late_patience = 0
-        self.version += 1
+        done = np.zeros(1, dtype=np.int64)
+        self._publish(
+            _Change(
+                count=self.count,
+                touched=touched,
+                room=room,
+                lengths=lengths + counts,
+                newest=None,
+                has_null=has_null,
+                late=[],
+                late_count=0,
+                merge=_Merge(targets, widths, sources, lengths, offsets, positions, done, rows),
+                receipt=None,
+                version=self.version + 1,
+                history=self.history.with_merge(touched, positions[offsets[:-1]]),
+            )
+        )
+        self._late_patience = 0
 
     def _reachable(self, touched: Int64Array, first_displaced: Int64Array) -> BoolArray:
         """Per segment whether a query or a view can reach a row that a merge would displace."""

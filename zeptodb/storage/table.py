@@ -115,7 +115,7 @@ class Table:
         if latest is not None and latest[0] is segments:
             pin = segments.pin(latest[1].version)
             if pin is not None:
-                return replace(latest[1], release=pin.release)
+                return latest[1].released_by(pin.release)
         read = segments.read()
         if read is None:
             with self._write_lock:
@@ -124,7 +124,7 @@ class Table:
                 read = segments.read()
         if read is None:
             raise AssertionError("late rows appeared under the write lock")
-        version, pin, symbols, lengths, addresses, validity = read
+        version, pin, symbols, lengths, addresses, validity, history = read
         snapshot = Snapshot(
             name=self.name,
             schema=self.schema,
@@ -134,10 +134,11 @@ class Table:
             validity=self._with_symbol_row(validity),
             dictionaries=self.dictionaries,
             version=version,
+            history=history,
             release=pin.release,
         )
         # The cached one holds no pin (a pin would keep retired blocks for ever); `pin(version)` revives it.
-        self._latest = (segments, replace(snapshot, release=_nothing))
+        self._latest = (segments, snapshot.released_by(_nothing))
         return snapshot
 
     def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:
@@ -168,11 +169,17 @@ class Table:
         if batch.rows == 0:
             return 0
         with self._write_lock:
-            self._settle_symbol_kind(batch)
-            batch = self._stamped(batch)
-            if self._log is not None:
-                self._log.before_append(self.name, self.schema, batch)
-            self._segments.append(self._rows(batch))
+            before = self.schema, self.dictionaries
+            try:
+                self._settle_symbol_kind(batch)
+                batch = self._stamped(batch)
+                if self._log is not None:
+                    self._log.before_append(self.name, self.schema, batch)
+                self._segments.append(self._rows(batch))
+            except BaseException:
+                if not self._segments.row_count:  # nothing has settled the kind of symbols after all
+                    self.schema, self.dictionaries = before
+                raise
         return batch.rows
 
     def replace(self, batch: ColumnBatch) -> int:
@@ -185,8 +192,8 @@ class Table:
                 self._log.before_replace(self.name, self.schema, batch)
             segments = self._empty_segments()
             segments.append(self._rows(batch))
-            self._segments = segments
             self._generation += 1
+            self._segments = segments
         return batch.rows
 
     def change(self, compute: Callable[[Snapshot], ColumnBatch]) -> int:
@@ -250,6 +257,7 @@ class Table:
             values=tuple(physical[i] for i in stored),
             validity=tuple(batch.validity[i] for i in stored),
             count=batch.rows,
+            receipt=batch.receipt,
         )
 
     def _physical(self, index: int, batch: ColumnBatch) -> npt.NDArray[np.generic]:

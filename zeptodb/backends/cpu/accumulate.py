@@ -2,17 +2,10 @@
 
 A tile is at most 1,024 rows of one segment, counted from the segment's start. Inside a tile floats are added in fixed
 lanes; tiles, pieces and partial results follow one another in order with compensated additions, so that an answer
-depends neither on the number of threads nor on chance.
+depends neither on the number of threads nor on chance. Short pieces that follow one another within a tile are worked on
+together: the program runs once for all of them, and so does each primitive.
 
-A primitive has one column of int64 words per slot in the table of partial results:
-
-    ROWS, COUNT        rows
-    SUM_INT            high half, low half (the sum is high * 2^32 + low), rows
-    SUM_FLOAT, DOT_*   sum, compensation (floats), rows
-    MINMAX_*           least, greatest, rows
-    VARIANCE           center, sum of deviations from it, compensation, squared deviations from the mean,
-                       compensation (floats), rows
-    FIRST, LAST        row within the segment, -1 when there is none; after `combine` the index of the partial result
+A primitive has one column of int64 words per slot in the table of partial results; `states` says what they mean.
 """
 
 from __future__ import annotations
@@ -21,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.cpu.expression import (
-    INT64_MAX,
-    INT64_MIN,
+    count_true,
     fill_constants,
     gather_words,
     run_section,
@@ -30,163 +22,87 @@ from zeptodb.backends.cpu.expression import (
     select_true,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import (
-    claim,
-    dot_float_float,
-    dot_float_int,
-    dot_int_float,
-    dot_int_int,
-    halves_int,
-    minmax_float,
-    minmax_int,
-    squares_about,
-    sum_float,
+from zeptodb.backends.cpu.lanes import claim
+from zeptodb.backends.cpu.states import (
+    COUNT,
+    DOT_FLOAT_FLOAT,
+    DOT_FLOAT_INT,
+    DOT_INT_FLOAT,
+    DOT_INT_INT,
+    FIRST,
+    LAST,
+    MINMAX_FLOAT,
+    MINMAX_INT,
+    ROWS,
+    SLOTS,
+    SUM_FLOAT,
+    SUM_INT,
+    VARIANCE,
+    add_exactly,
+    add_to,
+    add_variance,
+    is_above,
+    merge,
+    reset,
+    take_masked,
+    take_tile,
 )
 from zeptodb.backends.program import BLOCK_ROWS
-from zeptodb.jit import inline, kernel, pointer_float64, pointer_int64, pointer_uint8
+from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, store_int64
+
+__all__ = [
+    "COUNT", "DOT_FLOAT_FLOAT", "DOT_FLOAT_INT", "DOT_INT_FLOAT", "DOT_INT_INT", "FIRST", "LAST", "MASK",
+    "MINMAX_FLOAT", "MINMAX_INT", "ROWS", "SELECT", "SLOTS", "SUM_FLOAT", "SUM_INT", "TALLY", "TALLY_INTERVALS",
+    "VARIANCE", "accumulate", "accumulator_words", "combine",
+]  # fmt: skip
 
 Int64Array = npt.NDArray[np.int64]
 
-ROWS = 0
-COUNT = 1
-SUM_INT = 2
-SUM_FLOAT = 3
-DOT_INT_INT = 4
-DOT_INT_FLOAT = 5
-DOT_FLOAT_INT = 6
-DOT_FLOAT_FLOAT = 7
-MINMAX_INT = 8
-MINMAX_FLOAT = 9
-VARIANCE = 10
-FIRST = 11
-LAST = 12
+SELECT = 0
+"""Rows that pass a section's predicate are listed, and its arguments computed for them alone."""
+TALLY = 1
+"""They are only counted."""
+TALLY_INTERVALS = 2
+"""They are only counted, and the predicate is that columns of int64 without NULLs lie in intervals."""
+MASK = 3
+"""Arguments are columns without NULLs and primitives can leave rows out by themselves."""
 
-SLOTS = (1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 6, 1, 1)
-"""Words of each primitive."""
+_SPARSE = 6
+"""Below one row in so many, listing the rows is cheaper than masking the others."""
+_WORK_AREAS = 5
 
 
-_WORK_AREAS = 4
-
-
-def accumulator_words(registers: int, slots: int) -> int:
+def accumulator_words(registers: int) -> int:
     """Words of scratch memory that `accumulate` needs."""
-    return scratch_words(registers) + _WORK_AREAS * BLOCK_ROWS + slots
-
-
-@inline
-def _add_exactly(state: int, value: float) -> None:
-    """Add to a float sum and what rounding took off to the compensation behind it (Knuth's two-sum)."""
-    total = pointer_float64(state)
-    before = total[0]
-    after = before + value
-    part = after - before
-    total[0] = after
-    total[1] += (before - (after - part)) + (value - part)
-
-
-@inline
-def _is_above(value: float, other: float) -> bool:
-    """Whether `value` is greater; NaN is above all numbers."""
-    return value > other or (np.isnan(value) and not np.isnan(other))
-
-
-@inline
-def _keep_minmax_int(state: int, least: int, greatest: int) -> None:
-    words = pointer_int64(state)
-    if least < words[0]:
-        words[0] = least
-    if greatest > words[1]:
-        words[1] = greatest
-
-
-@inline
-def _keep_minmax_float(state: int, least: float, greatest: float) -> None:
-    numbers = pointer_float64(state)
-    if _is_above(numbers[0], least):
-        numbers[0] = least
-    if _is_above(greatest, numbers[1]):
-        numbers[1] = greatest
-
-
-@inline
-def _add_variance(state: int, center: float, total: float, squares: float, count: int) -> None:
-    """Combine with `count` values: the sum of their deviations from `center`, and of squares of those from their mean.
-
-    Chan, Golub and LeVeque's formula; means are kept as deviations from the first center, so that their differences
-    lose nothing when the values are large and close together.
-    """
-    numbers, before, added = pointer_float64(state), pointer_int64(state)[5], np.float64(count)
-    if before == 0:
-        numbers[0] = center
-    offset = center - numbers[0]
-    if before > 0:
-        shift = offset + total / added - (numbers[1] + numbers[2]) / before
-        _add_exactly(state + 24, shift * shift * (before * added / (before + added)))
-    _add_exactly(state + 24, squares)
-    _add_exactly(state + 8, offset * added)
-    _add_exactly(state + 8, total)
+    return scratch_words(registers) + _WORK_AREAS * BLOCK_ROWS + 8 + BLOCK_ROWS // 8
 
 
 @inline
 def _reset(opcode: int, state: int) -> None:
-    words, numbers = pointer_int64(state), pointer_float64(state)
-    if opcode == FIRST or opcode == LAST:
-        words[0] = -1
-        return
-    if opcode == MINMAX_INT:
-        words[0], words[1], words[2] = INT64_MAX, INT64_MIN, 0
-    elif opcode == MINMAX_FLOAT:
-        numbers[0], numbers[1] = np.nan, -np.inf
-        words[2] = 0
-    else:
-        words[0] = 0
-        if opcode > COUNT:
-            words[1], words[2] = 0, 0
-        if opcode == VARIANCE:
-            words[3], words[4], words[5] = 0, 0, 0
+    """Make one state whose words follow one another that of no rows."""
+    reset(opcode, state, 8, 1)
 
 
 @inline
-def _take_tile(opcode: int, left: int, right: int, count: int, state: int) -> None:
-    """Add `count` values, none NULL, to a primitive."""
-    words = pointer_int64(state)
-    if opcode == SUM_INT:
-        high, low = halves_int(left, count)
-        words[0] += high - (count << 31)
-        words[1] += low
-    elif opcode == SUM_FLOAT:
-        _add_exactly(state, sum_float(left, count))
-    elif opcode == DOT_INT_INT:
-        _add_exactly(state, dot_int_int(left, right, count))
-    elif opcode == DOT_INT_FLOAT:
-        _add_exactly(state, dot_int_float(left, right, count))
-    elif opcode == DOT_FLOAT_INT:
-        _add_exactly(state, dot_float_int(left, right, count))
-    elif opcode == DOT_FLOAT_FLOAT:
-        _add_exactly(state, dot_float_float(left, right, count))
-    elif opcode == MINMAX_INT:
-        least, greatest = minmax_int(left, count)
-        _keep_minmax_int(state, least, greatest)
-    elif opcode == MINMAX_FLOAT:
-        least_number, greatest_number, nans = minmax_float(left, count)
-        if nans == count:
-            least_number = np.nan
-        if nans > 0:
-            greatest_number = np.nan
-        _keep_minmax_float(state, least_number, greatest_number)
-    else:
-        center = sum_float(left, count) / count
-        deviation, squares = squares_about(left, count, center)
-        _add_variance(state, center, deviation, squares - deviation * deviation / count, count)
-        words[5] += count
-        return
-    words[2] += count
+def _add_exactly(state: int, value: float) -> None:
+    """`states.add_exactly` for words that follow one another."""
+    add_exactly(state, 8, value)
+
+
+@inline
+def _add_variance(state: int, center: float, total: float, squares: float, count: int) -> None:
+    """`states.add_variance` for words that follow one another."""
+    add_variance(state, 8, center, total, squares, count)
+
+
+_is_above = is_above
 
 
 @inline
 def _take(
-    opcode: int, left: int, right: int, left_valid: int, right_valid: int, count: int, state: int, work: int
-) -> None:
+    opcode: int, left: int, right: int, left_valid: int, right_valid: int, count: int, state: int, stride: int,
+    work: int,
+) -> None:  # fmt: skip
     """Add `count` values to a primitive; rows where an operand is NULL are left out."""
     if left_valid != 0 or right_valid != 0:
         valid = left_valid if left_valid != 0 else right_valid
@@ -208,23 +124,96 @@ def _take(
                 right = work
         count = found
     if opcode == COUNT:
-        pointer_int64(state)[0] += count
+        add_to(state, count)
     else:
-        _take_tile(opcode, left, right, count, state)
+        take_tile(opcode, left, right, count, state, stride)
 
 
 @inline
-def _count_where(register: int, registers: int, scratch: Int64Array, count: int) -> int:
-    """How many of `count` rows have a boolean register true."""
-    flags, validity = pointer_uint8(scratch[register]), scratch[registers + register]
+def _take_pieces(
+    opcode: int, left: int, right: int, left_valid: int, right_valid: int, bounds: int, pieces: int, row: int,
+    rows: int, state: int, stride: int, work: int,
+) -> None:  # fmt: skip
+    """Add to the states of `pieces` pieces, side by side; piece k has the values from bounds[k] to bounds[k + 1].
+
+    The values are those of the rows from `row` on, or of those listed at address `rows`.
+    """
+    bound = pointer_int64(bounds)
+    for k in range(pieces):
+        first, after, place = bound[k], bound[k + 1], state + 8 * k
+        if first == after:
+            continue
+        if opcode == ROWS:
+            add_to(place, after - first)
+        elif opcode == FIRST:
+            if load_int64(place) < 0:
+                store_int64(place, row + (first if rows == 0 else load_int64(rows + 8 * first)))
+        elif opcode == LAST:
+            store_int64(place, row + (after - 1 if rows == 0 else load_int64(rows + 8 * (after - 1))))
+        else:
+            _take(
+                opcode, left + 8 * first, right + 8 * first, left_valid + first if left_valid != 0 else 0,
+                right_valid + first if right_valid != 0 else 0, after - first, place, stride, work,
+            )  # fmt: skip
+
+
+@inline
+def _take_masked(
+    opcode: int, left: int, right: int, flags: int, bounds: int, pieces: int, row: int, state: int, stride: int
+) -> None:
+    """As `_take_pieces`, of the rows whose byte at `flags` is 1."""
+    bound, flag = pointer_int64(bounds), pointer_uint8(flags)
+    for k in range(pieces):
+        first, after, place = bound[k], bound[k + 1], state + 8 * k
+        if opcode == FIRST:
+            if load_int64(place) < 0:
+                while first < after and flag[first] == 0:
+                    first += 1
+                if first < after:
+                    store_int64(place, row + first)
+        elif opcode == LAST:
+            while after > first and flag[after - 1] == 0:
+                after -= 1
+            if after > first:
+                store_int64(place, row + after - 1)
+        else:
+            found = count_true(flags + first, 0, after - first)
+            if found == 0:
+                continue
+            if opcode == ROWS:
+                add_to(place, found)
+            else:
+                take_masked(
+                    opcode, left + 8 * first, right + 8 * first, flags + first, after - first, found, place, stride
+                )
+
+
+@inline
+def _bounds_of_selected(bounds: int, pieces: int, rows: int, count: int) -> None:
+    """Replace bounds within a stretch by bounds within the list of its selected rows."""
+    bound, listed = pointer_int64(bounds), pointer_int64(rows)
+    position = 0
+    for k in range(pieces + 1):
+        while position < count and listed[position] < bound[k]:
+            position += 1
+        bound[k] = position
+
+
+@inline
+def _count_in_intervals(intervals: int, tests: int, columns: int, segment: int, row: int, count: int) -> int:
+    """How many of `count` rows lie in both of two (or the only one of one) intervals (column, least, greatest)."""
+    snapshot, first, second = pointer_int64(columns), pointer_int64(intervals), pointer_int64(intervals + 24)
+    x = pointer_int64(load_int64(snapshot[0] + first[0] * snapshot[1] + 8 * segment) + 8 * row)
+    low, high = first[1], first[2]
     found = 0
-    if validity == 0:
+    if tests == 1:
         for i in range(count):
-            found += 1 if flags[i] != 0 else 0
-    else:
-        valid = pointer_uint8(validity)
-        for i in range(count):
-            found += 1 if flags[i] & valid[i] != 0 else 0
+            found += 1 if (x[i] >= low) & (x[i] <= high) else 0
+        return found
+    y = pointer_int64(load_int64(snapshot[0] + second[0] * snapshot[1] + 8 * segment) + 8 * row)
+    least, greatest = second[1], second[2]
+    for i in range(count):
+        found += 1 if (x[i] >= low) & (x[i] <= high) & (y[i] >= least) & (y[i] <= greatest) else 0
     return found
 
 
@@ -250,13 +239,15 @@ def accumulate(
 ) -> None:
     """Fill `partials[slot, piece]` for the pieces of every morsel that this call claims, at most `budget` of them.
 
-    Sections are rows of (predicate low, high, register or -1, arguments low, high, primitives low, high, whether rows
-    are only counted); primitives rows of (opcode, left register, right register, first slot). flags[0] becomes 1 when
-    integer arithmetic left int64.
+    Sections are rows of (predicate low, high, register or -1, arguments low, high, primitives low, high, how rows are
+    chosen, and offset and number of the intervals among the lists); primitives rows of (opcode, left register, right
+    register, first slot). flags[0] becomes 1 when integer arithmetic left int64.
     """
     selection = scratch.ctypes.data + 8 * scratch_words_inline(registers)
     work = selection + 8 * BLOCK_ROWS
-    state = work + 24 * BLOCK_ROWS
+    bounds = work + 24 * BLOCK_ROWS
+    mask = bounds + 8 * BLOCK_ROWS + 64
+    stride = 8 * partials.shape[1]
     overflows = 0
     is_filled = False
     while budget > 0:
@@ -267,52 +258,83 @@ def accumulate(
         if not is_filled:
             fill_constants(constants, registers, scratch, BLOCK_ROWS)
             is_filled = True
-        for piece in range(morsels[morsel], morsels[morsel + 1]):
-            for k in range(primitives.shape[0]):
-                _reset(primitives[k, 0], state + 8 * primitives[k, 3])
-            segment, row, end = segments[piece], starts[piece], ends[piece]
-            while row < end:
-                stop = min(end, (row // BLOCK_ROWS + 1) * BLOCK_ROWS)
-                for s in range(sections.shape[0]):
-                    count, rows = stop - row, 0
-                    if sections[s, 2] >= 0:
-                        overflows |= run_section(
-                            interpreter, code.ctypes.data, sections[s, 0], sections[s, 1], lists.ctypes.data, registers,
-                            columns.ctypes.data, segment, row, 0, count, scratch.ctypes.data,
-                        )  # fmt: skip
-                        if sections[s, 7] != 0:
-                            count = _count_where(sections[s, 2], registers, scratch, count)
+        piece, after = morsels[morsel], morsels[morsel + 1]
+        for k in range(primitives.shape[0]):
+            place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece
+            reset(primitives[k, 0], place, stride, after - piece)
+        row = starts[piece]
+        while piece < after:
+            if row >= ends[piece]:
+                piece += 1
+                if piece < after:
+                    row = starts[piece]
+                continue
+            segment, tile_end = segments[piece], (row // BLOCK_ROWS + 1) * BLOCK_ROWS
+            pieces, stop = 1, min(ends[piece], tile_end)
+            while (
+                stop < tile_end and piece + pieces < after and segments[piece + pieces] == segment
+                and starts[piece + pieces] == stop
+            ):  # fmt: skip
+                stop = max(stop, min(ends[piece + pieces], tile_end))
+                pieces += 1
+            for s in range(sections.shape[0]):
+                count, rows, mode = stop - row, 0, sections[s, 7]
+                bound = pointer_int64(bounds)
+                bound[0] = 0
+                for k in range(pieces):
+                    bound[k + 1] = min(ends[piece + k], stop) - row
+                register = sections[s, 2]
+                if mode == TALLY_INTERVALS and pieces == 1:
+                    bound[1] = _count_in_intervals(
+                        lists.ctypes.data + 8 * sections[s, 8], sections[s, 9], columns.ctypes.data, segment, row, count
+                    )
+                    count = bound[1]
+                elif register >= 0:
+                    overflows |= run_section(
+                        interpreter, code.ctypes.data, sections[s, 0], sections[s, 1], lists.ctypes.data, registers,
+                        columns.ctypes.data, segment, row, 0, count, scratch.ctypes.data,
+                    )  # fmt: skip
+                    if mode == TALLY and pieces == 1:
+                        bound[1] = count_true(scratch[register], scratch[registers + register], count)
+                        count = bound[1]
+                    elif mode == MASK:
+                        found = count_true(scratch[register], 0, count)
+                        if found == count:
+                            mode = SELECT
+                        elif found * _SPARSE < count:
+                            mode = SELECT
+                            rows = selection
                         else:
-                            found = select_where(sections[s, 2], registers, scratch, count, selection)
-                            rows = selection if found < count else 0
-                            count = found
-                    if count == 0:
-                        continue
-                    if sections[s, 4] > sections[s, 3]:
-                        overflows |= run_section(
-                            interpreter, code.ctypes.data, sections[s, 3], sections[s, 4], lists.ctypes.data, registers,
-                            columns.ctypes.data, segment, row, rows, count, scratch.ctypes.data,
+                            # The arguments may take the predicate's register.
+                            copy_bytes(mask, scratch[register], count)
+                        count = count if mode == MASK else found
+                    else:
+                        rows = selection
+                    if rows != 0:
+                        found = select_where(register, registers, scratch, stop - row, selection)
+                        rows = selection if found < stop - row else 0
+                        count = found
+                        if rows != 0:
+                            _bounds_of_selected(bounds, pieces, selection, found)
+                if count == 0:
+                    continue
+                if sections[s, 4] > sections[s, 3]:
+                    overflows |= run_section(
+                        interpreter, code.ctypes.data, sections[s, 3], sections[s, 4], lists.ctypes.data, registers,
+                        columns.ctypes.data, segment, row, rows, count, scratch.ctypes.data,
+                    )  # fmt: skip
+                for k in range(sections[s, 5], sections[s, 6]):
+                    opcode, left, right = primitives[k, 0], primitives[k, 1], primitives[k, 2]
+                    place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece
+                    if mode == MASK:
+                        _take_masked(opcode, scratch[left], scratch[right], mask, bounds, pieces, row, place, stride)
+                    else:
+                        _take_pieces(
+                            opcode, scratch[left], scratch[right], scratch[registers + left],
+                            scratch[registers + right], bounds, pieces, row, rows, place, stride, work,
                         )  # fmt: skip
-                    for k in range(sections[s, 5], sections[s, 6]):
-                        opcode, place = primitives[k, 0], state + 8 * primitives[k, 3]
-                        if opcode == ROWS:
-                            pointer_int64(place)[0] += count
-                        elif opcode == FIRST:
-                            if pointer_int64(place)[0] < 0:
-                                pointer_int64(place)[0] = row if rows == 0 else row + pointer_int64(rows)[0]
-                        elif opcode == LAST:
-                            last = count - 1 if rows == 0 else pointer_int64(rows)[count - 1]
-                            pointer_int64(place)[0] = row + last
-                        else:
-                            left, right = primitives[k, 1], primitives[k, 2]
-                            _take(
-                                opcode, scratch[left], scratch[right], scratch[registers + left],
-                                scratch[registers + right], count, place, work,
-                            )  # fmt: skip
-                row = stop
-            words = pointer_int64(state)
-            for slot in range(partials.shape[0]):
-                partials[slot, piece] = words[slot]
+            piece += pieces - 1
+            row = stop
     if overflows != 0:
         flags[0] = 1
 
@@ -321,30 +343,6 @@ def accumulate(
 def scratch_words_inline(registers: int) -> int:
     """`scratch_words` for kernels."""
     return registers * (2 + BLOCK_ROWS + BLOCK_ROWS // 8)
-
-
-@inline
-def _merge(opcode: int, state: int, partial: Int64Array) -> None:
-    """Add a partial result (its words in a row) to a group's."""
-    words, numbers = pointer_int64(state), pointer_float64(state)
-    given = pointer_float64(partial.ctypes.data)
-    if opcode == SUM_INT:
-        low = words[1] + partial[1]
-        words[0] += partial[0] + (low >> 32)
-        words[1] = low & 0xFFFFFFFF
-    elif opcode == MINMAX_INT:
-        _keep_minmax_int(state, partial[0], partial[1])
-    elif opcode == MINMAX_FLOAT:
-        _keep_minmax_float(state, given[0], given[1])
-    elif opcode == VARIANCE:
-        _add_variance(state, given[0], given[1] + given[2], given[3], partial[5])
-        numbers[4] += given[4]
-        words[5] += partial[5]
-        return
-    else:
-        _add_exactly(state, given[0])
-        numbers[1] += given[1]
-    words[2] += partial[2]
 
 
 @kernel
@@ -360,28 +358,25 @@ def combine(
 
     FIRST and LAST take the earliest and latest of `times[primitive, partial]`, ties by the order.
     """
-    state = np.empty(8, dtype=np.int64)
-    partial = np.empty(8, dtype=np.int64)
+    stride, given_stride = 8 * groups.shape[1], 8 * partials.shape[1]
     for k in range(primitives.shape[0]):
         opcode, slot = primitives[k, 0], primitives[k, 3]
-        width = 6 if opcode == VARIANCE else (3 if SUM_INT <= opcode <= MINMAX_FLOAT else 1)
+        rows_slot = slot + (5 if opcode == VARIANCE else (2 if SUM_INT <= opcode <= MINMAX_FLOAT else 0))
+        reset(opcode, groups.ctypes.data + stride * slot, stride, groups.shape[1])
         for group in range(bounds.shape[0] - 1):
-            _reset(opcode, state.ctypes.data)
+            state = groups.ctypes.data + stride * slot + 8 * group
             best = np.int64(0)
             for position in range(bounds[group], bounds[group + 1]):
                 index = order[position]
-                for w in range(width):
-                    partial[w] = partials[slot + w, index]
                 if opcode == FIRST or opcode == LAST:
-                    if partial[0] >= 0:
+                    if partials[slot, index] >= 0:
                         time = times[k, index]
                         is_better = time < best if opcode == FIRST else time >= best
-                        if state[0] < 0 or is_better:
-                            state[0] = index
+                        if load_int64(state) < 0 or is_better:
+                            store_int64(state, index)
                             best = time
                 elif opcode <= COUNT:
-                    state[0] += partial[0]
-                elif partial[width - 1] > 0:
-                    _merge(opcode, state.ctypes.data, partial)
-            for w in range(width):
-                groups[slot + w, group] = state[w]
+                    add_to(state, partials[slot, index])
+                elif partials[rows_slot, index] > 0:
+                    given = partials.ctypes.data + given_stride * slot + 8 * index
+                    merge(opcode, state, stride, given, given_stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,14 @@ from zeptodb.backends.cpu.bars import find_bars
 from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
 from zeptodb.backends.cpu.finish import FINISHERS, Groups
+from zeptodb.backends.cpu.finish_one import finish_one
 from zeptodb.backends.cpu.pieces import Pieces, as_words, cut
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.primitives import Plan, lower
-from zeptodb.backends.cpu.select import Rows, nullable_columns, overflow, write
+from zeptodb.backends.cpu.select import Rows, overflow, write
+from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, nullable_in, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -35,6 +39,7 @@ class _Layout:
         segments: per group, with by_symbol.
         buckets: per group, with a bucket.
         is_mixed: whether a group's pieces lie in several segments, so that time decides what is first.
+        is_summarized: whether summaries answer, for pieces of any length.
     """
 
     pieces: Pieces
@@ -43,15 +48,28 @@ class _Layout:
     segments: Int64Array | None
     buckets: Int64Array | None
     is_mixed: bool
+    is_summarized: bool
 
 
-def aggregate(pool: WorkerPool, operation: AggregateScan) -> AggregateResult:
-    """Run an AggregateScan."""
+def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries | None = None) -> AggregateResult:
+    """Run an AggregateScan, with what `summaries` (None: nothing) knows of its rows."""
     scan = operation.scan
-    columns = Columns.of(scan.snapshot)
-    plan = lower(operation.aggregates, scan.predicate, nullable_columns(scan.snapshot), scan.snapshot.schema)
-    layout = _lay_out(pool, operation, columns)
-    partials = _accumulate(pool, columns, plan, layout.pieces)
+    summarized = None if summaries is None else summaries.plan(operation)
+    if summaries is not None and summarized is not None and _is_one_value(operation, summarized):
+        return _aggregate_one(pool, operation, summaries, summarized)
+    columns = _columns(scan.snapshot)
+    if summarized is not None:
+        plan = summarized.plan
+    else:
+        plan = lower(operation.aggregates, scan.predicate, nullable_in(scan.snapshot), scan.snapshot.schema)
+    layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
+    accumulate = partial(_accumulate, pool, columns, plan)
+    summarized_rows = 0
+    if summaries is not None and summarized is not None and layout.is_summarized:
+        partials, scanned_rows = summaries.partials(summarized, scan.snapshot, layout.pieces, accumulate)
+        summarized_rows = layout.pieces.rows - scanned_rows
+    else:
+        partials = accumulate(layout.pieces)
     words = _combine(pool, scan, columns, plan, layout, partials)
     segments, buckets = layout.segments, layout.buckets
     if segments is not None or buckets is not None:
@@ -66,30 +84,67 @@ def aggregate(pool: WorkerPool, operation: AggregateScan) -> AggregateResult:
         ends[k] if k in ends else FINISHERS[item.op](groups, plan.slots[k], item)
         for k, item in enumerate(operation.aggregates)
     )
-    return AggregateResult(segments, buckets, vectors)
+    return AggregateResult(segments, buckets, vectors, summarized_rows=summarized_rows)
 
 
-def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns) -> _Layout:
+def _is_one_value(operation: AggregateScan, summarized: SummarizedPlan) -> bool:
+    """Whether there is one group of one range, and no row whose values are the answer."""
+    if operation.by_symbol or operation.bucket is not None or summarized.plan.ends:
+        return False
+    return len(operation.scan.ranges.segments) == 1
+
+
+def _aggregate_one(
+    pool: WorkerPool, operation: AggregateScan, summaries: Summaries, summarized: SummarizedPlan
+) -> AggregateResult:
+    """What direct queries run: little Python and few arrays, because the answer is mostly known."""
+    scan, plan = operation.scan, summarized.plan
+
+    def accumulate(pieces: Pieces) -> Int64Array:
+        return _accumulate(pool, _columns(scan.snapshot), plan, pieces)
+
+    rows = int(scan.ranges.ends[0] - scan.ranges.starts[0])
+    words, scanned_rows = summaries.one_range(summarized, scan.snapshot, scan.ranges, rows, accumulate)
+    found = finish_one(words, plan.slots, operation.aggregates)
+    return AggregateResult(None, None, found, summarized_rows=rows - scanned_rows)
+
+
+def _columns(snapshot: Snapshot) -> Columns:
+    """The snapshot's columns, described once per version of the table."""
+    found = snapshot.derived.get("cpu_columns")
+    if found is None:
+        found = snapshot.derived["cpu_columns"] = Columns.of(snapshot)
+    result: Columns = found
+    return result
+
+
+def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, may_summarize: bool) -> _Layout:
     scan = operation.scan
     ranges = scan.ranges
     segments, starts, ends, buckets = ranges.segments, ranges.starts, ranges.ends, None
     if operation.bucket is not None:
         times = columns.address_row(scan.snapshot.schema.timestamp_index)
         bars = find_bars(pool, times, segments, starts, ends, operation.bucket)
-        segments, starts, ends, buckets = segments[bars.ranges], bars.starts, bars.ends, bars.buckets
-    pieces = cut(segments, starts, ends)
-    if operation.by_symbol:
+        segments, starts, ends, buckets = bars.segments, bars.starts, bars.ends, bars.buckets
+        # Short bars are no blocks, and finding that out bar by bar takes time.
+        may_summarize = may_summarize and int((ends - starts).max(initial=0)) >= PIECE_ROWS
+    is_apart = operation.by_symbol or (buckets is None and len(segments) == 1)
+    make_pieces = uncut if may_summarize and is_apart else cut
+    pieces, known = make_pieces(segments, starts, ends), may_summarize
+    if is_apart:
+        owners = segments if operation.by_symbol else None
         if pieces.ranges is None:
-            return _Layout(pieces, None, None, segments, buckets, is_mixed=False)
+            return _Layout(pieces, None, None, owners, buckets, is_mixed=False, is_summarized=known)
         bounds = np.searchsorted(pieces.ranges, np.arange(len(segments) + 1))
-        return _Layout(pieces, np.arange(pieces.count), bounds, segments, buckets, is_mixed=False)
+        return _Layout(pieces, np.arange(pieces.count), bounds, owners, buckets, is_mixed=False, is_summarized=known)
     if buckets is None:
         bounds = np.array([0, pieces.count], dtype=np.int64)
-        return _Layout(pieces, np.arange(pieces.count), bounds, None, None, is_mixed=True)
+        return _Layout(pieces, np.arange(pieces.count), bounds, None, None, is_mixed=True, is_summarized=known)
     keys = buckets if pieces.ranges is None else buckets[pieces.ranges]
     order = np.argsort(keys, kind="stable")
     distinct, firsts = np.unique(keys[order], return_index=True)
-    return _Layout(pieces, order, np.append(firsts, len(keys)), None, distinct, is_mixed=True)
+    bounds = np.append(firsts, len(keys))
+    return _Layout(pieces, order, bounds, None, distinct, is_mixed=True, is_summarized=known)
 
 
 def _accumulate(pool: WorkerPool, columns: Columns, plan: Plan, pieces: Pieces) -> Int64Array:
@@ -97,7 +152,7 @@ def _accumulate(pool: WorkerPool, columns: Columns, plan: Plan, pieces: Pieces) 
     partials = np.empty((plan.width, pieces.count), dtype=np.int64)
     flags = np.zeros(1, dtype=np.int64)
     program, run_section = plan.program, interpreter()
-    words = kernels.accumulator_words(program.registers, plan.width)
+    words = kernels.accumulator_words(program.registers)
 
     def work(counter: Int64Array, budget: int) -> None:
         kernels.accumulate(
@@ -161,10 +216,9 @@ def _end_values(
         expressions = tuple(plan.ends[k] for k in places)
         found = groups.ints(slot)
         if layout.order is None:
-            rows, segments = found, layout.segments
+            rows, segments = found, layout.pieces.segments
             if len(rows) != layout.pieces.count:  # groups without rows are gone
-                segments = layout.pieces.segments[partials[plan.rows_slot] > 0]
-            assert segments is not None
+                segments = segments[partials[plan.rows_slot] > 0]
         elif layout.pieces.count:
             rows = np.where(found >= 0, partials[slot][found], -1)
             segments = layout.pieces.segments[found]

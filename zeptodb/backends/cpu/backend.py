@@ -6,30 +6,30 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import (
-    Aggregate,
     AggregateOp,
     AggregateResult,
     AggregateScan,
     AsofJoin,
     Capabilities,
     Ranges,
-    Scan,
     SelectScan,
-    TimeBucket,
+    TopScan,
     Vector,
 )
 from zeptodb.backends.cpu.aggregate import aggregate
 from zeptodb.backends.cpu.asof import asof_join
 from zeptodb.backends.cpu.columns import Columns
+from zeptodb.backends.cpu.group import group
 from zeptodb.backends.cpu.memory import AnonymousMemory
-from zeptodb.backends.cpu.pieces import PIECE_ROWS, as_words, cut
+from zeptodb.backends.cpu.pieces import as_words
 from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
-from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
+from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
+from zeptodb.backends.cpu.topk import top
+from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
-from zeptodb.types import ColumnType, Field, Schema
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -43,16 +43,31 @@ class CpuBackend:
         capabilities: every operator and aggregate.
     """
 
-    def __init__(self, *, threads: int | None = None, row_threshold: int = ROW_THRESHOLD) -> None:
-        """Use at most `threads` workers (None: one per core); work over fewer rows than `row_threshold` takes one."""
+    def __init__(
+        self, *, threads: int | None = None, row_threshold: int = ROW_THRESHOLD, summaries: bool = True
+    ) -> None:
+        """Use at most `threads` workers (None: one per core); work over fewer rows than `row_threshold` takes one.
+
+        summaries: keep partial results of blocks of rows and answer from them (see `summaries.py`).
+        """
         self.name = "cpu"
         self.memory: HostMemory = AnonymousMemory()
-        self.capabilities = Capabilities(frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, AsofJoin}))
+        self._summaries = Summaries() if summaries else None
+        self.capabilities = Capabilities(
+            frozenset(AggregateOp),
+            frozenset({AggregateScan, SelectScan, TopScan, AsofJoin}),
+            SUMMARIZED if summaries else frozenset(),
+        )
         self._pool = WorkerPool(threads, row_threshold=row_threshold)
 
     def __repr__(self) -> str:
         """Name and device."""
         return f"{self.name} ({self.device})"
+
+    @property
+    def summaries(self) -> Summaries | None:
+        """What is kept of tables besides their rows; None: nothing."""
+        return self._summaries
 
     @property
     def device(self) -> str:
@@ -78,11 +93,17 @@ class CpuBackend:
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
-        return aggregate(self._pool, operation)
+        if operation.keys:
+            return group(self._pool, operation)
+        return aggregate(self._pool, operation, self._summaries)
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
         """Run a SelectScan; one Vector per output."""
         return select(self._pool, operation)
+
+    def top(self, operation: TopScan) -> tuple[Vector, ...]:
+        """Run a TopScan; one Vector per output."""
+        return top(self._pool, operation, self._summaries)
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
@@ -94,26 +115,14 @@ class CpuBackend:
         if row_threshold is not None:
             self._pool.row_threshold = row_threshold
 
+    def begin_warm_up(self) -> None:
+        """Let a second process compile half of the kernels, where none has been compiled yet."""
+        start_second_process()
+
     def warm_up(self) -> None:
         """Compile or load every kernel, so that the first query does not wait."""
-        times = np.arange(4, dtype=np.int64)
-        snapshot = Snapshot(
-            name="warm_up",
-            schema=Schema((Field("timestamp", ColumnType.TIMESTAMP_NS),), timestamp="timestamp"),
-            symbols=np.zeros(1, dtype=np.int64),
-            lengths=np.array([4], dtype=np.int64),
-            addresses=np.array([[times.ctypes.data]], dtype=np.int64),
-            validity=np.zeros((1, 1), dtype=np.int64),
-            dictionaries=(None,),
-            version=0,
-        )
-        column = ColumnRef(0, ColumnType.TIMESTAMP_NS)
-        ranges = self.time_ranges(snapshot, np.zeros(1, dtype=np.int64), from_ns=0, to_ns=4)
-        scan = Scan(snapshot, ranges, Comparison(">", column, Constant(0, Kind.INT)))
-        self.aggregate(AggregateScan(scan, (Aggregate(AggregateOp.FIRST, (column,)),), bucket=TimeBucket(2)))
-        self.select(SelectScan(scan, (column,)))
-        self.asof_join(AsofJoin(scan, Scan(snapshot, ranges), np.zeros(1, dtype=np.int64), ">=", True, (), (column,)))
-        cut(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.array([PIECE_ROWS + 1], dtype=np.int64))
+        warm_up(self)
+        compile_kernels()
 
     def close(self) -> None:
         """Stop worker threads; the backend can still run work in the caller's thread."""

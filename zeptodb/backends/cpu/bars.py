@@ -12,11 +12,11 @@ from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.pieces import cut
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.jit import inline, kernel, load_int64, pointer_int64
+from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64
 
 Int64Array = npt.NDArray[np.int64]
 
-_LINE_ROWS = 8
+_LINES_ROWS = 32
 _NEAR_ROWS = 1024
 _FEW_ROWS = 64
 
@@ -26,12 +26,12 @@ class Bars:
     """Ranges of rows with one bucket each, in the order of the given ranges and of time.
 
     Attributes:
-        ranges: per bar the index of the range that it lies in.
+        segments: per bar the segment that it lies in.
         starts, ends: its rows.
         buckets: start of its bucket in ns.
     """
 
-    ranges: Int64Array
+    segments: Int64Array
     starts: Int64Array
     ends: Int64Array
     buckets: Int64Array
@@ -57,17 +57,9 @@ def find_bars(
         )  # fmt: skip
 
     pool.run(work, pieces.morsel_count, rows=pieces.rows)
-    total = int(counts.sum())
-    if total == len(buckets):
-        return Bars(np.repeat(owners, counts), bar_starts, bar_ends, buckets)
-    chosen = _stretches(places, counts, total)
-    return Bars(np.repeat(owners, counts), bar_starts[chosen], bar_ends[chosen], buckets[chosen])
-
-
-def _stretches(places: Int64Array, counts: Int64Array, total: int) -> Int64Array:
-    """places[i], places[i] + 1, ... counts[i] of them, for every i."""
-    before = np.cumsum(counts) - counts
-    return np.repeat(places - before, counts) + np.arange(total, dtype=np.int64)
+    bar_segments = np.empty(len(buckets), dtype=np.int64)
+    total = _close_up(pieces.segments, places, counts, bar_segments, bar_starts, bar_ends, buckets)
+    return Bars(bar_segments[:total], bar_starts[:total], bar_ends[:total], buckets[:total])
 
 
 @inline
@@ -85,21 +77,24 @@ def floor_to(value: int, width: int, origin: int) -> int:
 def first_at_or_after(times: int, low: int, high: int, sought: int) -> int:
     """First row in [low, high) whose time is at least `sought`, else high.
 
-    A look at one row per cache line first, which the processor prefetches: for a bar of some hundred rows that beats
-    a search that waits for memory at every step. Then galloping, so that long bars cost the logarithm of their rows.
+    Times ascend, so that within some lines of memory counting those before `sought` finds the place, in vectors and
+    without a branch that nobody could foretell. Then galloping, so that long bars cost the logarithm of their rows.
     """
     time = pointer_int64(times)
     near = min(high, low + _NEAR_ROWS)
-    while low + _LINE_ROWS < near and time[low + _LINE_ROWS - 1] < sought:
-        low += _LINE_ROWS
-    if low + _LINE_ROWS < near:
-        high = low + _LINE_ROWS - 1
-    else:
-        step = _LINE_ROWS
-        while low + step < high and time[low + step] < sought:
-            low += step + 1
-            step *= 2
-        high = min(high, low + step)
+    while low + _LINES_ROWS <= near:
+        passed = 0
+        for i in range(_LINES_ROWS):
+            passed += 1 if time[low + i] < sought else 0
+        low += passed
+        if passed < _LINES_ROWS:
+            return low
+    step = 1
+    while low + step < high and time[low + step - 1] < sought:
+        low += step
+        step *= 2
+    if low + step < high:
+        high = low + step - 1
     while low < high:
         middle = (low + high) >> 1
         if time[middle] < sought:
@@ -107,6 +102,30 @@ def first_at_or_after(times: int, low: int, high: int, sought: int) -> int:
         else:
             high = middle
     return low
+
+
+@kernel
+def _close_up(
+    segments: Int64Array,
+    places: Int64Array,
+    counts: Int64Array,
+    bar_segments: Int64Array,
+    starts: Int64Array,
+    ends: Int64Array,
+    buckets: Int64Array,
+) -> int:
+    """Move the counts[p] bars from places[p] on together, and set their segments; how many they are."""
+    total = 0
+    for piece in range(segments.shape[0]):
+        place, count = places[piece], counts[piece]
+        if place != total:
+            copy_bytes(starts.ctypes.data + 8 * total, starts.ctypes.data + 8 * place, 8 * count)
+            copy_bytes(ends.ctypes.data + 8 * total, ends.ctypes.data + 8 * place, 8 * count)
+            copy_bytes(buckets.ctypes.data + 8 * total, buckets.ctypes.data + 8 * place, 8 * count)
+        for k in range(total, total + count):
+            bar_segments[k] = segments[piece]
+        total += count
+    return total
 
 
 @kernel
@@ -163,8 +182,13 @@ def _find(
                 else:
                     row = last
             place, found = places[piece], 0
+            start = INT64_MAX
             while row < end:
-                start = floor_to(time[row], width, origin)
+                # Most bars begin where the one before has ended: that saves a division.
+                if found > 0 and start <= INT64_MAX - 2 * width and time[row] < start + 2 * width:
+                    start += width
+                else:
+                    start = floor_to(time[row], width, origin)
                 after = last
                 if start <= INT64_MAX - width and row + 1 < last:
                     after = first_at_or_after(address, row + 1, last, start + width)

@@ -40,6 +40,8 @@ _VALIDITY_WORDS = program.BLOCK_ROWS // 8
 HOME_WORDS = _VALUE_WORDS + _VALIDITY_WORDS
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _SHORT_LIST = 8
+_EVEN_BYTES = 0x00FF_00FF_00FF_00FF
+_ONE_IN_16_BITS = 0x0001_0001_0001_0001
 
 _LOAD_64, _LOAD_INT32, _LOAD_FLOAT32 = program.LOAD_64, program.LOAD_INT32, program.LOAD_FLOAT32
 _LOAD_BOOL, _LOAD_SYMBOL = program.LOAD_BOOL, program.LOAD_SYMBOL
@@ -130,6 +132,23 @@ def select_true(flags: int, count: int, out: int) -> int:
         position[found] = i
         found += 1 if byte[i] != 0 else 0
     return found
+
+
+@inline
+def count_true(flags: int, validity: int, count: int) -> int:
+    """How many of `count` (at most 1,024) bytes of 0 or 1 are 1, and their byte at `validity` (0: none), too."""
+    words, byte = count >> 3, pointer_uint8(flags)
+    eight, both = pointer_int64(flags), pointer_int64(flags if validity == 0 else validity)
+    total = np.int64(0)
+    for i in range(words):
+        total += eight[i] & both[i]
+    # Eight sums of at most 128; pairs of them add up in 16 bits.
+    pairs = (total & _EVEN_BYTES) + ((total >> 8) & _EVEN_BYTES)
+    found = ((pairs * _ONE_IN_16_BITS) >> 48) & 0xFFFF
+    valid = pointer_uint8(flags if validity == 0 else validity)
+    for i in range(words << 3, count):
+        found += np.int64(byte[i] & valid[i])
+    return int(found)
 
 
 @inline

@@ -8,12 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp, Vector
+from zeptodb.backends.cpu.pieces import as_words
 from zeptodb.backends.cpu.select import result_type
 from zeptodb.backends.expression import Kind
+from zeptodb.jit import kernel
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
+
+
+@kernel
+def _add_halves(high: Int64Array, low: Int64Array, total: Int64Array) -> int:
+    """total = high * 2^32 + low, wrapped to int64; how often that does not fit."""
+    misfits = 0
+    for i in range(total.shape[0]):
+        carried = high[i] + (low[i] >> 32)
+        total[i] = (carried << 32) | (low[i] & 0xFFFFFFFF)
+        misfits += 1 if (carried < -(2**31)) | (carried >= 2**31) else 0
+    return misfits
 
 
 class Groups:
@@ -37,17 +50,20 @@ class Groups:
         with np.errstate(invalid="ignore"):
             return np.where(np.isfinite(total), total + self.floats(slot + 1), total)
 
-    def int_sum(self, slot: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
-        """An exact integer sum, wrapped to int64, and where it does not fit."""
-        high, low = self.ints(slot), self.ints(slot + 1)
+    def int_sum(self, slot: int) -> tuple[Int64Array, npt.NDArray[np.bool_] | None]:
+        """An exact integer sum, wrapped to int64, and where it does not fit; None: it fits everywhere."""
+        high, low = as_words(self.ints(slot)), as_words(self.ints(slot + 1))
+        total = np.empty(len(high), dtype=np.int64)
+        if _add_halves(high, low, total) == 0:
+            return total, None
         high = high + (low >> 32)
-        return (high << 32) | (low & 0xFFFFFFFF), (high < -(2**31)) | (high >= 2**31)
+        return total, (high < -(2**31)) | (high >= 2**31)
 
     def int_sum_as_float(self, slot: int) -> Float64Array:
         """An exact integer sum, rounded once."""
         total, is_wide = self.int_sum(slot)
         rounded = total.astype(np.float64)
-        for group in np.flatnonzero(is_wide).tolist():
+        for group in [] if is_wide is None else np.flatnonzero(is_wide).tolist():
             rounded[group] = float(self.wide_sum(slot, group))
         return rounded
 
@@ -74,7 +90,7 @@ def _sum(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     if _is_float(item):
         return _with_nulls(groups.float_sum(slot), is_valid, ColumnType.FLOAT64)
     total, is_wide = groups.int_sum(slot)
-    if not is_wide.any():
+    if is_wide is None:
         return _with_nulls(total, is_valid, ColumnType.INT64)
     exact = np.empty(len(total), dtype=object)
     exact[:] = [groups.wide_sum(slot, group) for group in range(len(total))]
@@ -107,7 +123,8 @@ def _vwap(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     has_float_volume = item.arguments[1].kind is Kind.FLOAT
     volume = groups.float_sum(volumes) if has_float_volume else groups.int_sum_as_float(volumes)
     is_valid = (groups.ints(products + 2) > 0) & (volume != 0)
-    price = groups.float_sum(products) / np.where(is_valid, volume, 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite over infinite is NaN
+        price = groups.float_sum(products) / np.where(is_valid, volume, 1.0)
     return _with_nulls(price, is_valid, ColumnType.FLOAT64)
 
 

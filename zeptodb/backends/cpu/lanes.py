@@ -12,7 +12,7 @@ of the tile follows one by one. The result is therefore the same on every proces
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from llvmlite import ir
@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 _WIDTH = 8
 _DOUBLE = ir.DoubleType()
 _INT64 = ir.IntType(64)
+_BYTE = ir.IntType(8)
 _INFINITY = float("inf")
 _SIGNED_HIGH = 0x4530_0000_8000_0000
 _LOW = 0x4330_0000_0000_0000
@@ -42,12 +43,23 @@ class _Reduction:
         initial: type and start value of each accumulator.
         step: (builder, accumulators, elements, extra arguments) -> accumulators; for vectors and scalars alike.
         fold: (builder, accumulators, other accumulators) -> accumulators; likewise.
+        is_masked: whether one more input follows, bytes, and elements whose byte is 0 are left out.
     """
 
     inputs: tuple[ir.Type, ...]
     initial: tuple[tuple[ir.Type, float], ...]
     step: Callable[[Builder, Values, Values, Values], list[Value]]
     fold: Callable[[Builder, Values, Values], list[Value]]
+    is_masked: bool = False
+
+    def take(self, builder: Builder, accumulators: Values, elements: Values, extra: Values) -> list[Value]:
+        """One step of the loop."""
+        if not self.is_masked:
+            return self.step(builder, accumulators, elements, extra)
+        *elements, byte = elements
+        is_taken = builder.icmp_unsigned("!=", byte, constant_like(byte, _BYTE, 0))
+        stepped = self.step(builder, accumulators, elements, extra)
+        return [builder.select(is_taken, new, old) for new, old in zip(stepped, accumulators, strict=True)]
 
 
 def constant_like(value: Value, scalar: ir.Type, constant: float) -> ir.Constant:
@@ -83,7 +95,7 @@ def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, 
                 for address, scalar in zip(addresses, reduction.inputs, strict=True)
             ]
             _store_all(
-                builder, accumulators, reduction.step(builder, _load_all(builder, accumulators), elements, splats)
+                builder, accumulators, reduction.take(builder, _load_all(builder, accumulators), elements, splats)
             )
     lanes = reduction.fold(builder, _load_all(builder, slots[0]), _load_all(builder, slots[1]))
     width = _WIDTH
@@ -100,7 +112,7 @@ def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, 
             load_elements(builder, address, index, scalar, 1)
             for address, scalar in zip(addresses, reduction.inputs, strict=True)
         ]
-        _store_all(builder, rest, reduction.step(builder, _load_all(builder, rest), elements, extra))
+        _store_all(builder, rest, reduction.take(builder, _load_all(builder, rest), elements, extra))
     return _load_all(builder, rest)
 
 
@@ -240,21 +252,40 @@ def _reducer(reduction: _Reduction, result: types.Type, *, extra: tuple[types.Ty
     def of_three(typing_context: object, first: object, second: object, third: object) -> Any:
         return typed
 
-    return cast(Callable[..., Any], intrinsic(of_two if inputs + len(extra) == 1 else of_three))
+    def of_four(typing_context: object, first: object, second: object, third: object, fourth: object) -> Any:
+        return typed
+
+    by_arguments: dict[int, Callable[..., Any]] = {2: of_two, 3: of_three, 4: of_four}
+    return cast(Callable[..., Any], intrinsic(by_arguments[inputs + 1 + len(extra)]))
 
 
-def _dot(*inputs: ir.Type) -> Callable[..., Any]:
-    return _reducer(_Reduction(inputs, ((_DOUBLE, 0.0),), _dot_step, _add_all), types.float64)
+def _masked(reduction: _Reduction) -> _Reduction:
+    return replace(reduction, inputs=(*reduction.inputs, _BYTE), is_masked=True)
 
 
-sum_float = _reducer(_Reduction((_DOUBLE,), ((_DOUBLE, 0.0),), _sum_step, _add_all), types.float64)
+def _dot(*inputs: ir.Type) -> _Reduction:
+    return _Reduction(inputs, ((_DOUBLE, 0.0),), _dot_step, _add_all)
+
+
+def _float_reducer(reduction: _Reduction) -> Callable[..., Any]:
+    return _reducer(reduction, types.float64)
+
+
+_SUM_FLOAT = _Reduction((_DOUBLE,), ((_DOUBLE, 0.0),), _sum_step, _add_all)
+_HALVES_INT = _Reduction((_INT64,), ((_INT64, 0), (_INT64, 0)), _sum_int_step, _sum_int_fold)
+
+sum_float = _float_reducer(_SUM_FLOAT)
 """(address, count): the sum of float64 values."""
+masked_sum_float = _float_reducer(_masked(_SUM_FLOAT))
+"""(address, address of a byte per value, count): the sum of those whose byte is not 0; likewise all that are masked."""
 
-dot_float_float = _dot(_DOUBLE, _DOUBLE)
+dot_float_float = _float_reducer(_dot(_DOUBLE, _DOUBLE))
 """(address, address, count): the sum of products; likewise the next three, of float64 and int64 values."""
-dot_float_int = _dot(_DOUBLE, _INT64)
-dot_int_float = _dot(_INT64, _DOUBLE)
-dot_int_int = _dot(_INT64, _INT64)
+dot_float_int = _float_reducer(_dot(_DOUBLE, _INT64))
+dot_int_float = _float_reducer(_dot(_INT64, _DOUBLE))
+dot_int_int = _float_reducer(_dot(_INT64, _INT64))
+masked_dot_float_float = _float_reducer(_masked(_dot(_DOUBLE, _DOUBLE)))
+masked_dot_int_int = _float_reducer(_masked(_dot(_INT64, _INT64)))
 
 squares_about = _reducer(
     _Reduction((_DOUBLE,), ((_DOUBLE, 0.0), (_DOUBLE, 0.0)), _squares_step, _add_all),
@@ -270,11 +301,9 @@ minmax_float = _reducer(
 """(address, count): least and greatest number (inf and -inf when there is none), and how many values are NaN."""
 
 
-halves_int = _reducer(
-    _Reduction((_INT64,), ((_INT64, 0), (_INT64, 0)), _sum_int_step, _sum_int_fold),
-    types.UniTuple(types.int64, 2),
-)
+halves_int = _reducer(_HALVES_INT, types.UniTuple(types.int64, 2))
 """(address, count): sums of the high halves of int64 values, each 2^31 too great, and of the low halves."""
+masked_halves_int = _reducer(_masked(_HALVES_INT), types.UniTuple(types.int64, 2))
 
 minmax_int = _reducer(
     _Reduction((_INT64,), ((_INT64, 2**63 - 1), (_INT64, -(2**63))), _minmax_int_step, _minmax_int_fold),

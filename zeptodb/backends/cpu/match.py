@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.cpu.bars import first_at_or_after
-from zeptodb.backends.cpu.expression import INT64_MAX
+from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.lanes import claim
 from zeptodb.jit import inline, kernel, load_int64, pointer_int64
 
@@ -24,17 +24,24 @@ _NEAR = 16
 def _advance(times: int, row: int, length: int, sought: int, is_inclusive: bool) -> int:
     """First row from `row` on whose time is above `sought` (inclusive: at least `sought`); `length` if none."""
     time = pointer_int64(times)
-    stop = min(length, row + _NEAR)
     if is_inclusive:
-        while row < stop and time[row] < sought:
-            row += 1
+        if sought == INT64_MIN:
+            return row
+        sought -= 1
+    # Times ascend, so that counting finds the place, in vectors and without a branch that nobody could foretell.
+    if row + _NEAR <= length:
+        passed = 0
+        for i in range(_NEAR):
+            passed += 1 if time[row + i] <= sought else 0
+        row += passed
+        if passed < _NEAR:
+            return row
     else:
-        while row < stop and time[row] <= sought:
+        while row < length and time[row] <= sought:
             row += 1
-    if row < stop or row == length:
         return row
-    if is_inclusive:
-        return first_at_or_after(times, row, length, sought)
+    if row == length:
+        return row
     if sought == INT64_MAX:
         return length
     return first_at_or_after(times, row, length, sought + 1)

@@ -67,21 +67,32 @@ def cut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
 
 def as_words(array: Int64Array) -> Int64Array:
     """The array as kernels take it (each kernel has one signature): int64, contiguous, writable; a copy if need be."""
+    if array.dtype == np.int64 and array.flags.carray:
+        return array
     return np.require(array, np.int64, ["C", "W"])
 
 
 def bundle(lengths: Int64Array) -> Int64Array:
     """Bounds of morsels of about PIECE_ROWS rows each over pieces of the given lengths."""
-    if not len(lengths):
-        return np.zeros(1, dtype=np.int64)
-    if len(lengths) == 1:
-        return np.array([0, 1], dtype=np.int64)
-    cost = np.cumsum(lengths + _PIECE_COST_ROWS)
-    total = int(cost[-1])
-    limits = np.arange(PIECE_ROWS, total, PIECE_ROWS)
-    inner = np.unique(np.searchsorted(cost, limits, side="left") + 1)
-    inner = inner[inner < len(lengths)]
-    return np.concatenate(([0], inner, [len(lengths)])).astype(np.int64)
+    if len(lengths) <= 1:
+        return np.arange(len(lengths) + 1, dtype=np.int64)
+    bounds = np.empty(len(lengths) + 1, dtype=np.int64)
+    return bounds[: _bundle(as_words(lengths), bounds) + 1]
+
+
+@kernel
+def _bundle(lengths: Int64Array, bounds: Int64Array) -> int:
+    """Begin a morsel with the first piece and after each that fills one; how many they are."""
+    count, cost, limit, last = 0, 0, PIECE_ROWS, lengths.shape[0]
+    bounds[0] = 0
+    for piece in range(last):
+        cost += lengths[piece] + _PIECE_COST_ROWS
+        if cost >= limit and piece + 1 < last:
+            count += 1
+            bounds[count] = piece + 1
+            limit = (cost // PIECE_ROWS + 1) * PIECE_ROWS
+    bounds[count + 1] = last
+    return count + 1
 
 
 @kernel

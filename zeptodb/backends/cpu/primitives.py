@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp
 from zeptodb.backends.cpu import accumulate as kernels
-from zeptodb.backends.expression import Expression, Kind, Logical, ToFloat
+from zeptodb.backends.cpu.states import MASKABLE
+from zeptodb.backends.expression import (
+    Arithmetic,
+    Bucket,
+    ColumnRef,
+    Comparison,
+    Constant,
+    Expression,
+    Kind,
+    Logical,
+    ToFloat,
+)
 from zeptodb.backends.program import Assembler, BoolToInt, Node, NullWhereNull, Program, Section, may_be_null
 from zeptodb.types import Schema
 
@@ -34,6 +45,7 @@ class Plan:
         width: slots of a partial result.
         rows_slot: where the number of rows that pass the scan's predicate stands.
         slots: per aggregate the first slot of each of its primitives.
+        operands: per primitive what it is computed from.
         ends: per FIRST and LAST (by place among the aggregates) the expression to take at the row found.
     """
 
@@ -43,6 +55,7 @@ class Plan:
     width: int
     rows_slot: int
     slots: tuple[tuple[int, ...], ...]
+    operands: tuple[tuple[Node, ...], ...]
     ends: dict[int, Expression]
 
 
@@ -89,18 +102,24 @@ def lower(
             ends[k] = item.arguments[0]
     assembler = Assembler(symbol_column=schema.symbol_index)
     assembled = [
-        _assemble(assembler, predicate, condition, list(found)) for condition, found in collector.sections.items()
+        _assemble(assembler, nullable, predicate, condition, list(found))
+        for condition, found in collector.sections.items()
     ]
     program, offset = assembler.finish()
     sections, primitives = _tables(list(collector.sections.values()), assembled, offset)
-    return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), ends)
+    operands = tuple(primitive.operands for found in collector.sections.values() for primitive in found)
+    return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), operands, ends)
 
 
-_Assembled = tuple[Section | None, Section, list[_Primitive]]
+_Assembled = tuple[Section | None, Section, list[_Primitive], tuple[int, int, int]]
 
 
 def _assemble(
-    assembler: Assembler, predicate: Expression | None, condition: Expression | None, found: list[_Primitive]
+    assembler: Assembler,
+    nullable: frozenset[int],
+    predicate: Expression | None,
+    condition: Expression | None,
+    found: list[_Primitive],
 ) -> _Assembled:
     """Instructions of the predicate (None: every row passes) and of the operands of one condition's primitives."""
     tested = predicate if condition is None else condition
@@ -108,7 +127,26 @@ def _assemble(
         tested = Logical("and", predicate, condition)
     test = None if tested is None else assembler.section((tested,))
     operands = tuple(dict.fromkeys(node for primitive in found for node in primitive.operands))
-    return test, assembler.section(operands), found
+    section, chosen = assembler.section(operands), (kernels.SELECT, 0, 0)
+    if tested is not None:
+        chosen = _how_rows_are_chosen(assembler, nullable, tested, found)
+    return test, section, found, chosen
+
+
+def _how_rows_are_chosen(
+    assembler: Assembler, nullable: frozenset[int], tested: Expression, found: list[_Primitive]
+) -> tuple[int, int, int]:
+    """The last three columns of a section's row."""
+    if all(primitive.opcode == kernels.ROWS for primitive in found):
+        intervals = assembler.intervals(tested, nullable)
+        return (kernels.TALLY, 0, 0) if intervals is None else (kernels.TALLY_INTERVALS, *intervals)
+    # What is computed for rows that do not pass must not fail.
+    is_plain = all(
+        isinstance(node, ColumnRef) and node.index not in nullable for primitive in found for node in primitive.operands
+    )
+    if is_plain and not may_be_null(tested, nullable) and all(primitive.opcode in MASKABLE for primitive in found):
+        return kernels.MASK, 0, 0
+    return kernels.SELECT, 0, 0
 
 
 def _tables(
@@ -116,7 +154,7 @@ def _tables(
 ) -> tuple[Int64Array, Int64Array]:
     sections: list[tuple[int, ...]] = []
     primitives: list[tuple[int, ...]] = []
-    for found, (test, section, order) in zip(slots, assembled, strict=True):
+    for found, (test, section, order, chosen) in zip(slots, assembled, strict=True):
         operands = tuple(dict.fromkeys(node for primitive in order for node in primitive.operands))
         registers = {
             node: register if register >= 0 else offset - 1 - register
@@ -127,13 +165,12 @@ def _tables(
             inputs = [registers[node] for node in primitive.operands]
             left = inputs[0] if inputs else 0
             primitives.append((primitive.opcode, left, inputs[-1] if inputs else 0, found[primitive]))
-        is_counted = int(all(primitive.opcode == kernels.ROWS for primitive in order))
         tested = (0, 0, -1)
         if test is not None:
             register = test.registers[0]
             tested = (test.low, test.high, register if register >= 0 else offset - 1 - register)
-        sections.append((*tested, section.low, section.high, first, len(primitives), is_counted))
-    return np.array(sections, dtype=np.int64).reshape(-1, 8), np.array(primitives, dtype=np.int64).reshape(-1, 4)
+        sections.append((*tested, section.low, section.high, first, len(primitives), *chosen))
+    return np.array(sections, dtype=np.int64).reshape(-1, 10), np.array(primitives, dtype=np.int64).reshape(-1, 4)
 
 
 _Arguments = tuple[Expression, ...]
@@ -154,9 +191,24 @@ def _count_rows(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]
 
 
 def _count(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
-    if not collector.is_nullable(arguments[0]):
+    if not collector.is_nullable(arguments[0]) and not _may_fail(arguments[0]):
         return (collector.add(kernels.ROWS),)
     return (collector.add(kernels.COUNT, arguments[0]),)
+
+
+def _may_fail(node: Node) -> bool:
+    """Whether there is integer arithmetic in an expression, so that it must be computed even to be counted only."""
+    match node:
+        case Arithmetic() if node.kind is Kind.INT:
+            return True
+        case Bucket():
+            return True
+        case Arithmetic() | Comparison() | Logical():
+            return _may_fail(node.left) or _may_fail(node.right)
+        case ColumnRef() | Constant():
+            return False
+        case _:
+            return _may_fail(node.argument)
 
 
 def _sum(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
