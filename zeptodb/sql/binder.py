@@ -53,6 +53,9 @@ COMPARISONS: dict[type[exp.Expr], ComparisonOp] = {
 _TIMESTAMP_CASTS = frozenset(
     {exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ, exp.DType.TIMESTAMP_NS, exp.DType.DATE, exp.DType.TIMESTAMP_MS}
 )
+MAX_CONDITIONS = 200
+"""Longer chains of AND or OR, whose expressions are as deep, are left to DuckDB."""
+
 _SIDE_ARGUMENTS: dict[type[exp.Expr], set[str]] = {
     exp.Column: {"this", "table"},
     exp.In: {"this", "expressions"},
@@ -227,6 +230,9 @@ class Binder:
             operands.append(left.expression)
             left = left.this
         operands.append(left)
+        if len(operands) > MAX_CONDITIONS:
+            self.reject(f"more than {MAX_CONDITIONS} conditions in a row have no native form", node)
+            return None
         bound = [self.bind_boolean(o) for o in reversed(operands)]
         result: Bound | None = bound[0]
         for operand in bound[1:]:

@@ -18,7 +18,7 @@ MAX_STATEMENT_BYTES = 256 * 1024
 MAX_DEPTH = 200
 MAX_LEXEMES = 40_000
 """More words, numbers and signs than this take the parser longer than a second."""
-MAX_CHAIN = 2_000
+MAX_CHAIN = 4_500
 """Most operators between two commas or brackets of the same level; the parser's tree is as deep as a chain is long."""
 _SHALLOW = 20
 _CALLS = 12_000

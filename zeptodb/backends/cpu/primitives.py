@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,7 @@ class _Collector:
         return may_be_null(node, self.nullable)
 
 
+@lru_cache(maxsize=512)
 def lower(
     aggregates: tuple[Aggregate, ...], predicate: Expression | None, nullable: frozenset[int], schema: Schema
 ) -> Plan:

@@ -77,8 +77,8 @@ def _accumulate_nothing() -> None:
 
 
 def _aggregate(backend: Backend, scan: Scan) -> object:
-    first = Aggregate(AggregateOp.FIRST, (_COLUMN,))
-    return backend.aggregate(AggregateScan(scan, (first,), bucket=TimeBucket(2)))
+    aggregates = tuple(Aggregate(op, (_COLUMN,)) for op in (AggregateOp.FIRST, AggregateOp.SUM))
+    return backend.aggregate(AggregateScan(scan, aggregates, bucket=TimeBucket(2)))
 
 
 def _group(backend: Backend, scan: Scan) -> object:
