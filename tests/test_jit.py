@@ -23,18 +23,25 @@ print(answer, sum(run.stats.cache_hits.values()))
 """
 
 
-def run_caller(root: Path, **environment: str) -> list[str]:
+def start_caller(root: Path, **environment: str) -> subprocess.Popen[str]:
     clean = {k: v for k, v in os.environ.items() if k not in {"HOME", "XDG_CACHE_HOME", "ZEPTODB_CACHE_DIR"}}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", "import zeptodb.caller"],
         cwd=root,
         env=clean | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
-        timeout=100,
     )
-    return done.stdout.split()
+
+
+def finish(process: subprocess.Popen[str]) -> list[str]:
+    told, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    return told.split()
+
+
+def run_caller(root: Path, **environment: str) -> list[str]:
+    return finish(start_caller(root, **environment))
 
 
 def small_package(root: Path) -> None:
@@ -62,3 +69,10 @@ def test_kernels_run_without_home_and_without_a_writable_cache(tmp_path):
     assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=str(tmp_path / "file" / "cache"))[0] == "2"
     assert run_caller(tmp_path, HOME=str(tmp_path / "file"))[0] == "2"
     assert run_caller(tmp_path)[0] == "2"
+
+
+def test_of_two_processes_one_compiles_a_kernel_and_the_other_loads_it(tmp_path):
+    small_package(tmp_path)
+    cache = str(tmp_path / "cache")
+    processes = [start_caller(tmp_path, ZEPTODB_CACHE_DIR=cache) for _ in range(2)]
+    assert sorted(finish(process) for process in processes) == [["2", "0"], ["2", "1"]]

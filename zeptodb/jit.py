@@ -11,13 +11,15 @@ stand in such a file. Where no folder can be written, kernels are compiled in me
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -114,16 +116,44 @@ def kernel(function: Function) -> Function:
 
     No fastmath: float results are the same on every run. Division by zero follows numpy, not Python.
     """
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    return _kernel(function, has_c_entry=False)
+
+
+def kernel_with_address(function: Function) -> Function:
+    """As `kernel`, for one that other kernels call by its address (see `backends/cpu/linkage.py`)."""
+    return _kernel(function, has_c_entry=True)
+
+
+def _kernel(function: Function, *, has_c_entry: bool) -> Function:
+    dispatcher = _jit(function, no_cfunc_wrapper=not has_c_entry)
     if cache_directory() is not None:
         dispatcher._cache = _new_cache(function)
+        dispatcher.compile = partial(_compile_once, dispatcher)
     KERNELS.append(dispatcher)
     return cast(Function, dispatcher)
 
 
 def inline(function: Function) -> Function:
     """Compile `function` for use inside kernels; LLVM decides about inlining, nothing is cached on its own."""
-    return cast(Function, numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function))
+    return cast(Function, _jit(function, no_cfunc_wrapper=True, no_cpython_wrapper=True))
+
+
+def _jit(function: Callable[..., Any], **wrappers: bool) -> Any:
+    """`function` with numba's decorator; each wrapper (an entry for callers in Python or C) costs time to compile."""
+    decorate: Any = numba.njit  # its types leave the wrappers out
+    return decorate(nogil=True, error_model="numpy", boundscheck=False, **wrappers)(function)
+
+
+def _compile_once(dispatcher: Any, signature: Any) -> Any:
+    """Compile or load a kernel; while another process compiles it, wait for what that one puts into the cache."""
+    folder = cache_directory()
+    if folder is None:
+        return type(dispatcher).compile(dispatcher, signature)
+    function = dispatcher.py_func
+    with (folder / f"{function.__module__}.{function.__name__}.lock").open("wb") as lock:
+        with suppress(OSError):  # a file system without locks: at worst both compile it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return type(dispatcher).compile(dispatcher, signature)
 
 
 KERNELS: list[Any] = []

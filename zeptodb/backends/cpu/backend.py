@@ -116,7 +116,7 @@ class CpuBackend:
             self._pool.row_threshold = row_threshold
 
     def begin_warm_up(self) -> None:
-        """Let a second process compile half of the kernels, where none has been compiled yet."""
+        """Let a second process compile, too, where no kernel has been compiled yet."""
         start_second_process()
 
     def warm_up(self) -> None:

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from zeptodb.backends import program
 from zeptodb.backends.cpu.lanes import Builder, Value, Values, constant_like, load_elements, to_double, typed_like
 from zeptodb.backends.cpu.linkage import call_by_address, compiled_address
-from zeptodb.jit import kernel
+from zeptodb.jit import kernel_with_address
 
 AND_BYTES = 100
 """Bitwise AND of bytes: the validity of an operation on two operands."""
@@ -181,7 +181,7 @@ def _apply(
 _table = cast(Callable[[int, int, int, int, int], int], _apply)
 
 
-@kernel
+@kernel_with_address
 def _elementwise(opcode: int, first: int, second: int, out: int, count: int) -> int:
     return _table(opcode, first, second, out, count)
 

@@ -24,7 +24,7 @@ from zeptodb.backends.cpu.linkage import call_by_address, compiled_address
 from zeptodb.jit import (
     copy_bytes,
     inline,
-    kernel,
+    kernel_with_address,
     load_int64,
     pointer_float32,
     pointer_float64,
@@ -360,7 +360,7 @@ def _run_load(
     return values, validity
 
 
-@kernel
+@kernel_with_address
 def _run_section(
     code: int, low: int, high: int, lists: int, registers: int, columns: int, segment: int, row: int, selection: int,
     count: int, scratch: int,

@@ -1,7 +1,7 @@
 """Calls from one kernel to another by address, so that what many kernels need is compiled once.
 
 numba compiles a callee anew into everything that calls it, and the interpreter takes seconds. Kernels made by
-`zeptodb.jit` whose arguments and result are int64 can be called through the C entry that numba gives them.
+`zeptodb.jit.kernel_with_address` whose arguments and result are int64 can be called through their C entry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compiles or loads every kernel of the backend before it is needed.
 
-numba compiles one kernel at a time in a process. On a machine's first run a second process therefore compiles those of
-SelectScan and AsofJoin (and the interpreter that all share) into the disk cache, while this one compiles the rest.
-Run as a module it is that second process.
+numba compiles one kernel at a time in a process. On a machine's first run a second process therefore goes through the
+operators from the other end. What one of the two is compiling the other waits for and loads (see `zeptodb.jit`), so
+both are done at about the same time. Run as a module it is that second process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from threading import Thread
 import numpy as np
 
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, AsofJoin, Backend, Scan, SelectScan, TimeBucket
-from zeptodb.backends.cpu.accumulate import accumulate
 from zeptodb.backends.cpu.pieces import PIECE_ROWS, cut
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
 from zeptodb.jit import cache_directory
@@ -27,7 +26,7 @@ _COLUMN = ColumnRef(0, ColumnType.TIMESTAMP_NS)
 
 
 def start_second_process() -> None:
-    """Compile half of the kernels in a second process if none is in the cache, and there is one, and a second core."""
+    """Let a second process compile, too, if no kernel is in the cache, and there is one, and a second core."""
     folder = cache_directory()
     if folder is None or any(folder.glob("*.nbi")) or (os.cpu_count() or 1) < 2 or not sys.executable:
         return
@@ -39,14 +38,13 @@ def start_second_process() -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         start_new_session=True,
     )
-    # Only this thread waits for it: what it has not finished when it is needed is compiled here, too.
+    # Only this thread waits for it to end.
     Thread(target=process.wait, name="zeptodb-second-process", daemon=True).start()
 
 
 def warm_up(backend: Backend) -> None:
-    """Run every operator over four rows; first the kernel that takes longest and needs no other one."""
-    _accumulate_nothing()
-    _warm_up(backend, (_aggregate, _group, _select, _asof_join))
+    """Run every operator over four rows."""
+    _warm_up(backend, _OPERATORS)
     cut(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.array([PIECE_ROWS + 1], dtype=np.int64))
 
 
@@ -68,14 +66,6 @@ def _warm_up(backend: Backend, operators: tuple[Callable[[Backend, Scan], object
         run(backend, scan)
 
 
-def _accumulate_nothing() -> None:
-    vector, table = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.int64)
-    accumulate(
-        0, vector, 0, vector, vector, vector, vector, table, vector, table, 0, table, table, vector, table, vector,
-        vector,
-    )  # fmt: skip
-
-
 def _aggregate(backend: Backend, scan: Scan) -> object:
     aggregates = tuple(Aggregate(op, (_COLUMN,)) for op in (AggregateOp.FIRST, AggregateOp.SUM))
     return backend.aggregate(AggregateScan(scan, aggregates, bucket=TimeBucket(2)))
@@ -94,9 +84,12 @@ def _asof_join(backend: Backend, scan: Scan) -> object:
     return backend.asof_join(AsofJoin(scan, right, np.zeros(1, dtype=np.int64), ">=", True, (), (_COLUMN,)))
 
 
-if __name__ == "__main__":
-    from zeptodb.backends.cpu.backend import CpuBackend
-    from zeptodb.backends.cpu.expression import interpreter
+_OPERATORS: tuple[Callable[[Backend, Scan], object], ...] = (_aggregate, _group, _select, _asof_join)
 
-    interpreter()
-    _warm_up(CpuBackend(threads=1), (_select, _asof_join))
+if __name__ == "__main__":
+    import gc
+
+    from zeptodb.backends.cpu.backend import CpuBackend
+
+    gc.disable()  # a tenth of the time, and this process ends soon
+    _warm_up(CpuBackend(threads=1), _OPERATORS[::-1])
