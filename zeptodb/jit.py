@@ -160,6 +160,15 @@ KERNELS: list[Any] = []
 """Every kernel defined so far, for warm-up and for the test that each has one signature only."""
 
 
+def with_arguments(count: int, typed: object) -> Callable[..., Any]:
+    """What an intrinsic is made of: a function of a typing context and `count` arguments, which must be named one by
+    one, that returns `typed` (a signature and the function that generates code).
+    """
+    names = ", ".join(f"a{i}" for i in range(count))
+    function: Callable[..., Any] = eval(f"lambda context, {names}: typed", {"typed": typed})
+    return function
+
+
 def _loader(numba_type: Any) -> Any:
     @intrinsic
     def load(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
@@ -220,6 +229,21 @@ def _copy_bytes(typing_context: Any, destination: Any, source: Any, count: Any) 
 
     return types.void(types.int64, types.int64, types.int64), generate
 
+
+def _prefetch(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        )
+        builder.call(function, [builder.inttoptr(arguments[0], byte), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""prefetch(address): begin to bring a cache line; any address will do."""
 
 copy_bytes: Any = intrinsic(_copy_bytes)
 """memmove(destination, source, count), all int64; the areas may overlap."""

@@ -352,3 +352,30 @@ def test_same_answer_for_any_number_of_threads(backend: Backend, large: Table) -
         assert answers[0] == answers[1] == answers[2]
     finally:
         backend.configure_threads(2)
+
+
+@pytest.mark.parametrize("largest", [1000, 2**62])
+@pytest.mark.parametrize(
+    "between", [("i64", -500, 800), ("i64", 5, 4), ("timestamp", 100, 900), ("timestamp", -(2**63), 2**63 - 1)]
+)
+def test_sums_and_vwap_of_rows_within_intervals_agree_with_plain_python(
+    backend: Backend, largest: int, between: tuple[str, int, int]
+) -> None:
+    table = random_table(11, (1500, 0, 37, 1024), largest=largest)
+    name, least, greatest = between
+    tested, amount, stamp = table.column(name), table.column("i64"), table.column("timestamp")
+    low, high = Constant(least, Kind.INT), Constant(greatest, Kind.INT)
+    one = Logical("and", Comparison(">=", tested, low), Comparison(">=", high, tested))
+    two = Logical("and", one, Comparison("!=" if name == "i64" else "<", amount, Constant(100, Kind.INT)))
+    both = Logical("and", one, Comparison("<", stamp, Constant(700, Kind.INT)))
+    aggregates = (
+        Aggregate(AggregateOp.SUM, (amount,)),
+        Aggregate(AggregateOp.VWAP, (stamp, amount)),
+        Aggregate(AggregateOp.COUNT_ROWS),
+        Aggregate(AggregateOp.AVG, (stamp,)),
+    )
+    for predicate in (one, two, both):
+        for chosen in (aggregates, aggregates[:1], aggregates[1:2], aggregates[2:]):
+            for by_symbol, bucket in ((True, None), (False, None), (True, TimeBucket(250))):
+                scan = Scan(table.snapshot, table.all_rows(), predicate)
+                check(backend, table, AggregateScan(scan, chosen, by_symbol=by_symbol, bucket=bucket))

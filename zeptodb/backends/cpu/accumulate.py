@@ -41,9 +41,11 @@ from zeptodb.backends.cpu.states import (
     add_exactly,
     add_to,
     add_variance,
+    dot_within,
     is_above,
     merge,
     reset,
+    sum_within,
     take_masked,
     take_tile,
 )
@@ -52,8 +54,8 @@ from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, p
 
 __all__ = [
     "COUNT", "DOT_FLOAT_FLOAT", "DOT_FLOAT_INT", "DOT_INT_FLOAT", "DOT_INT_INT", "FIRST", "LAST", "MASK",
-    "MINMAX_FLOAT", "MINMAX_INT", "ROWS", "SELECT", "SLOTS", "SUM_FLOAT", "SUM_INT", "TALLY", "TALLY_INTERVALS",
-    "VARIANCE", "accumulate", "accumulator_words", "combine",
+    "MASK_INTERVALS", "MINMAX_FLOAT", "MINMAX_INT", "ROWS", "SELECT", "SLOTS", "SUM_FLOAT", "SUM_INT", "TALLY",
+    "TALLY_INTERVALS", "VARIANCE", "accumulate", "accumulator_words", "combine",
 ]  # fmt: skip
 
 Int64Array = npt.NDArray[np.int64]
@@ -66,6 +68,9 @@ TALLY_INTERVALS = 2
 """They are only counted, and the predicate is that columns of int64 without NULLs lie in intervals."""
 MASK = 3
 """Arguments are columns without NULLs and primitives can leave rows out by themselves."""
+
+MASK_INTERVALS = 4
+"""As MASK, the predicate is as of TALLY_INTERVALS, and primitives are states.TESTABLE."""
 
 _SPARSE = 6
 """Below one row in so many, listing the rows is cheaper than masking the others."""
@@ -217,6 +222,37 @@ def _count_in_intervals(intervals: int, tests: int, columns: int, segment: int, 
     return found
 
 
+@inline
+def _take_within(
+    intervals: int, tests: int, columns: int, segment: int, row: int, count: int, primitives: Int64Array, low: int,
+    high: int, scratch: Int64Array, partials: int, stride: int,
+) -> None:  # fmt: skip
+    """Add to primitives `low` to `high` those of `count` rows whose columns lie in intervals, in one pass each."""
+    snapshot, first, second = (
+        pointer_int64(columns),
+        pointer_int64(intervals),
+        pointer_int64(intervals + 24 * (tests - 1)),
+    )
+    x = load_int64(snapshot[0] + first[0] * snapshot[1] + 8 * segment) + 8 * row
+    y = load_int64(snapshot[0] + second[0] * snapshot[1] + 8 * segment) + 8 * row
+    found, k = -1, low
+    while k < high:
+        opcode, left, place = primitives[k, 0], scratch[primitives[k, 1]], partials + stride * primitives[k, 3]
+        if opcode == ROWS:
+            if found < 0:
+                found = _count_in_intervals(intervals, tests, columns, segment, row, count)
+            add_to(place, found)
+        elif opcode == SUM_INT:
+            found = sum_within(left, x, y, count, first[1], first[2], second[1], second[2], place, stride)
+        else:
+            k += 1
+            found = dot_within(
+                left, scratch[primitives[k - 1, 2]], x, y, count, first[1], first[2], second[1], second[2], place,
+                partials + stride * primitives[k, 3], stride,
+            )  # fmt: skip
+        k += 1
+
+
 @kernel
 def accumulate(
     interpreter: int,
@@ -284,6 +320,10 @@ def accumulate(
                 for k in range(pieces):
                     bound[k + 1] = min(ends[piece + k], stop) - row
                 register = sections[s, 2]
+                if mode == MASK_INTERVALS and pieces > 1:
+                    mode = MASK
+                if mode == MASK_INTERVALS:
+                    register = -1
                 if mode == TALLY_INTERVALS and pieces == 1:
                     bound[1] = _count_in_intervals(
                         lists.ctypes.data + 8 * sections[s, 8], sections[s, 9], columns.ctypes.data, segment, row, count
@@ -323,6 +363,13 @@ def accumulate(
                         interpreter, code.ctypes.data, sections[s, 3], sections[s, 4], lists.ctypes.data, registers,
                         columns.ctypes.data, segment, row, rows, count, scratch.ctypes.data,
                     )  # fmt: skip
+                if mode == MASK_INTERVALS:
+                    _take_within(
+                        lists.ctypes.data + 8 * sections[s, 8], sections[s, 9], columns.ctypes.data, segment, row,
+                        count, primitives, sections[s, 5], sections[s, 6], scratch,
+                        partials.ctypes.data + 8 * piece, stride,
+                    )  # fmt: skip
+                    continue
                 for k in range(sections[s, 5], sections[s, 6]):
                     opcode, left, right = primitives[k, 0], primitives[k, 1], primitives[k, 2]
                     place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece

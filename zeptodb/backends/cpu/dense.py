@@ -42,13 +42,14 @@ from zeptodb.backends.cpu.expression import (
 )
 from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.program import BLOCK_ROWS, MULTIPLY_FLOAT, TO_FLOAT
-from zeptodb.jit import inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8
+from zeptodb.jit import inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
 
 Int64Array = npt.NDArray[np.int64]
 
 _WORK_AREAS = 8
 _TO_FLOAT, _MULTIPLY_FLOAT = TO_FLOAT, MULTIPLY_FLOAT
 MAX_CHUNK_ROWS = 1 << 26
+_CACHE_LINE = 8
 _PLAIN_LIMIT = 1 << 36
 """Magnitude below which the integers of a whole chunk may be added into one word."""
 
@@ -248,10 +249,48 @@ def _find_lines(
 
 
 @inline
-def _count_lines(lines: int, count: int, state: int) -> None:
-    line, words = pointer_int64(lines), pointer_int64(state)
-    for i in range(count):
-        words[line[i]] += 1
+def _count_and_sum(
+    primitives: Int64Array, low: int, high: int, registers: int, scratch: Int64Array, lines: int, count: int,
+    table: int, rows_state: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Count rows, and in the same pass take one or two sums of small integers without NULLs, if the first sums among
+    primitives `low` to `high` are such; from which primitive to which (exclusive) that was done.
+
+    Meanwhile the cache is asked for the next tile: adding to words of a table leaves the memory bus idle.
+    """
+    first = low
+    while first < high and primitives[first, 0] != SUM_INT:
+        first += 1
+    after = first
+    while after < min(high, first + 2) and primitives[after, 0] == SUM_INT:
+        register = primitives[after, 1]
+        if scratch[registers + register] != 0 or _magnitude(scratch[register], count) >= _PLAIN_LIMIT:
+            break
+        after += 1
+    line, rows = pointer_int64(lines), pointer_int64(rows_state)
+    if after == first:
+        for i in range(count):
+            rows[line[i]] += 1
+        return first, after
+    x_address = scratch[primitives[first, 1]]
+    x, x_sum = pointer_int64(x_address), pointer_int64(table + 8 * primitives[first, 3] + 8)
+    if after == first + 1:
+        for start in range(0, count, _CACHE_LINE):
+            prefetch(x_address + 8 * (start + BLOCK_ROWS))
+            for i in range(start, min(count, start + _CACHE_LINE)):
+                x_sum[line[i]] += x[i]
+                rows[line[i]] += 1
+        return first, after
+    y_address = scratch[primitives[first + 1, 1]]
+    y, y_sum = pointer_int64(y_address), pointer_int64(table + 8 * primitives[first + 1, 3] + 8)
+    for start in range(0, count, _CACHE_LINE):
+        prefetch(x_address + 8 * (start + BLOCK_ROWS))
+        prefetch(y_address + 8 * (start + BLOCK_ROWS))
+        for i in range(start, min(count, start + _CACHE_LINE)):
+            x_sum[line[i]] += x[i]
+            y_sum[line[i]] += y[i]
+            rows[line[i]] += 1
+    return first, after
 
 
 @inline
@@ -356,7 +395,7 @@ def accumulate_groups(
                 stop = min(end, (row // BLOCK_ROWS + 1) * BLOCK_ROWS)
                 end_place = 0
                 for s in range(sections.shape[0]):
-                    count, rows = stop - row, 0
+                    count, rows, low, high = stop - row, 0, 0, 0
                     if sections[s, 2] >= 0:
                         overflows |= run_section(
                             interpreter, code.ctypes.data, sections[s, 0], sections[s, 1], lists.ctypes.data, registers,
@@ -371,7 +410,10 @@ def accumulate_groups(
                             columns.ctypes.data, segment, row, rows, count, scratch.ctypes.data,
                         )  # fmt: skip
                         _find_lines(keys, s, bases[piece], registers, scratch, count, lines)
-                        _count_lines(lines, count, table + 8 * (width - sections.shape[0] + s))
+                        low, high = _count_and_sum(
+                            primitives, sections[s, 5], sections[s, 6], registers, scratch, lines, count, table,
+                            table + 8 * (width - sections.shape[0] + s),
+                        )  # fmt: skip
                     for k in range(sections[s, 5], sections[s, 6]):
                         opcode, state = primitives[k, 0], table + 8 * primitives[k, 3]
                         if opcode == FIRST or opcode == LAST:
@@ -381,7 +423,7 @@ def accumulate_groups(
                                     count, state, table + 8 * (time_slot + end_place),
                                 )  # fmt: skip
                             end_place += 1
-                        elif opcode != ROWS and count > 0:
+                        elif opcode != ROWS and count > 0 and not low <= k < high:
                             left, right = primitives[k, 1], primitives[k, 2]
                             _take(
                                 columns[5], opcode, scratch[left], scratch[right], scratch[registers + left],

@@ -11,14 +11,19 @@ of the tile follows one by one. The result is therefore the same on every proces
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeAlias, cast
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from zeptodb.jit import with_arguments
 
 _WIDTH = 8
 _DOUBLE = ir.DoubleType()
@@ -150,12 +155,20 @@ def _halves(builder: Builder, lanes: Values, width: int) -> tuple[list[Value], l
     )
 
 
-def to_double(builder: Builder, value: Value) -> Value:
-    """An int64 as float64, rounded to nearest, with operations that every vector unit has.
+@cache
+def _converts_vectors() -> bool:
+    """Whether the processor turns vectors of int64 into float64 with one instruction."""
+    return platform.machine() in {"aarch64", "arm64"} or bool(llvm.get_host_cpu_features().get("avx512dq"))
 
-    The halves become the low mantissa bits of 2^52 and of 2^84 + 2^63; taking the offsets off is exact for the high
-    half, so that the last addition is the only one that rounds.
+
+def to_double(builder: Builder, value: Value) -> Value:
+    """An int64 as float64, rounded to nearest.
+
+    Where there is no vector instruction for it, the halves become the low mantissa bits of 2^52 and of 2^84 + 2^63;
+    taking the offsets off is exact for the high half, so that the last addition is the only one that rounds.
     """
+    if _converts_vectors():
+        return builder.sitofp(value, typed_like(value, _DOUBLE))
     high = builder.lshr(value, constant_like(value, _INT64, 32))
     high = builder.xor(high, constant_like(value, _INT64, _SIGNED_HIGH))
     low = builder.and_(value, constant_like(value, _INT64, 0xFFFF_FFFF))
@@ -223,6 +236,16 @@ def _sum_int_fold(builder: Builder, accumulators: Values, others: Values) -> lis
     return [builder.add(a, b) for a, b in zip(accumulators, others, strict=True)]
 
 
+def _dot_halves_step(builder: Builder, accumulators: Values, elements: Values, extra: Values) -> list[Value]:
+    dot = _dot_step(builder, accumulators[:1], elements, extra)
+    return [*dot, *_sum_int_step(builder, accumulators[1:], elements[1:], extra)]
+
+
+def _dot_halves_fold(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+    dot = _add_all(builder, accumulators[:1], others[:1])
+    return [*dot, *_sum_int_fold(builder, accumulators[1:], others[1:])]
+
+
 def _minmax_int_step(builder: Builder, accumulators: Values, elements: Values, _: Values) -> list[Value]:
     return _minmax_int_fold(builder, accumulators, [elements[0], elements[0]])
 
@@ -245,18 +268,32 @@ def _reducer(reduction: _Reduction, result: types.Type, *, extra: tuple[types.Ty
 
     typed = result(*([types.int64] * (inputs + 1)), *extra), generate
 
-    # An intrinsic must name its arguments one by one.
-    def of_two(typing_context: object, address: object, count: object) -> Any:
-        return typed
+    return cast(Callable[..., Any], intrinsic(with_arguments(inputs + 1 + len(extra), typed)))
 
-    def of_three(typing_context: object, first: object, second: object, third: object) -> Any:
-        return typed
 
-    def of_four(typing_context: object, first: object, second: object, third: object, fourth: object) -> Any:
-        return typed
+def _within(reduction: _Reduction) -> _Reduction:
+    """Of those elements for which two more int64 inputs lie in intervals (least and greatest of each: the extra
+    arguments); one more accumulator counts them.
+    """
 
-    by_arguments: dict[int, Callable[..., Any]] = {2: of_two, 3: of_three, 4: of_four}
-    return cast(Callable[..., Any], intrinsic(by_arguments[inputs + 1 + len(extra)]))
+    def step(builder: Builder, accumulators: Values, elements: Values, extra: Values) -> list[Value]:
+        *elements, x, y = elements
+        tests = (("<=", extra[0], x), ("<=", x, extra[1]), ("<=", extra[2], y), ("<=", y, extra[3]))
+        is_taken = builder.icmp_signed(*tests[0])
+        for test in tests[1:]:
+            is_taken = builder.and_(is_taken, builder.icmp_signed(*test))
+        *kept, count = accumulators
+        stepped = reduction.step(builder, kept, elements, ())
+        taken = [builder.select(is_taken, new, old) for new, old in zip(stepped, kept, strict=True)]
+        return [*taken, builder.add(count, builder.zext(is_taken, count.type))]
+
+    def fold(builder: Builder, accumulators: Values, others: Values) -> list[Value]:
+        return [
+            *reduction.fold(builder, accumulators[:-1], others[:-1]),
+            builder.add(accumulators[-1], others[-1]),
+        ]
+
+    return _Reduction((*reduction.inputs, _INT64, _INT64), (*reduction.initial, (_INT64, 0)), step, fold)
 
 
 def _masked(reduction: _Reduction) -> _Reduction:
@@ -304,6 +341,19 @@ minmax_float = _reducer(
 halves_int = _reducer(_HALVES_INT, types.UniTuple(types.int64, 2))
 """(address, count): sums of the high halves of int64 values, each 2^31 too great, and of the low halves."""
 masked_halves_int = _reducer(_masked(_HALVES_INT), types.UniTuple(types.int64, 2))
+
+_INTERVALS = (types.int64,) * 4
+halves_within = _reducer(_within(_HALVES_INT), types.UniTuple(types.int64, 3), extra=_INTERVALS)
+"""(address, x, y, count, least x, greatest x, least y, greatest y): sums of halves where x and y lie in their
+intervals, and how many there are."""
+
+_DOT_HALVES = _Reduction(
+    (_INT64, _INT64), ((_DOUBLE, 0.0), (_INT64, 0), (_INT64, 0)), _dot_halves_step, _dot_halves_fold
+)
+dot_halves_within = _reducer(
+    _within(_DOT_HALVES), types.Tuple((types.float64, types.int64, types.int64, types.int64)), extra=_INTERVALS
+)
+"""(address, address, x, y, ...) likewise: the sum of products, sums of the second operand's halves, and how many."""
 
 minmax_int = _reducer(
     _Reduction((_INT64,), ((_INT64, 2**63 - 1), (_INT64, -(2**63))), _minmax_int_step, _minmax_int_fold),

@@ -14,6 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from zeptodb.jit import with_arguments
+
 _WORD = ir.IntType(64)
 
 
@@ -25,10 +27,7 @@ def call_by_address(arguments: int) -> Callable[..., int]:
         return builder.call(builder.inttoptr(values[0], function.as_pointer()), values[1:])
 
     typed = types.int64(*([types.int64] * (arguments + 1))), generate
-    # An intrinsic must name its arguments one by one.
-    names = ", ".join(f"a{i}" for i in range(arguments + 1))
-    caller: Any = eval(f"lambda context, {names}: typed", {"typed": typed})
-    return cast(Callable[..., int], intrinsic(caller))
+    return cast(Callable[..., int], intrinsic(with_arguments(arguments + 1, typed)))
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp
 from zeptodb.backends.cpu import accumulate as kernels
-from zeptodb.backends.cpu.states import MASKABLE
+from zeptodb.backends.cpu.states import MASKABLE, TESTABLE
 from zeptodb.backends.expression import (
     Arithmetic,
     Bucket,
@@ -104,13 +104,29 @@ def lower(
             ends[k] = item.arguments[0]
     assembler = Assembler(symbol_column=schema.symbol_index)
     assembled = [
-        _assemble(assembler, nullable, predicate, condition, list(found))
+        _assemble(assembler, nullable, predicate, condition, _in_order(found))
         for condition, found in collector.sections.items()
     ]
     program, offset = assembler.finish()
     sections, primitives = _tables(list(collector.sections.values()), assembled, offset)
-    operands = tuple(primitive.operands for found in collector.sections.values() for primitive in found)
+    operands = tuple(primitive.operands for _, _, ordered, _ in assembled for primitive in ordered)
     return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), operands, ends)
+
+
+def _in_order(found: Iterable[_Primitive]) -> list[_Primitive]:
+    """Primitives in the order that kernels want: what they can take in one pass stands together.
+
+    First the sums of products, each followed by that of its right operand, then the other sums, then the rest.
+    """
+    sums = dict.fromkeys(primitive for primitive in found if primitive.opcode == kernels.SUM_INT)
+    ordered: dict[_Primitive, None] = {}
+    for primitive in found:
+        if primitive.opcode == kernels.DOT_INT_INT:
+            ordered[primitive] = None
+            second = _Primitive(kernels.SUM_INT, primitive.operands[1:])
+            if second in sums:
+                ordered[second] = None
+    return list(ordered | sums | dict.fromkeys(found))
 
 
 _Assembled = tuple[Section | None, Section, list[_Primitive], tuple[int, int, int]]
@@ -146,9 +162,11 @@ def _how_rows_are_chosen(
     is_plain = all(
         isinstance(node, ColumnRef) and node.index not in nullable for primitive in found for node in primitive.operands
     )
-    if is_plain and not may_be_null(tested, nullable) and all(primitive.opcode in MASKABLE for primitive in found):
-        return kernels.MASK, 0, 0
-    return kernels.SELECT, 0, 0
+    opcodes = {primitive.opcode for primitive in found}
+    if not is_plain or may_be_null(tested, nullable) or not opcodes <= MASKABLE:
+        return kernels.SELECT, 0, 0
+    intervals = assembler.intervals(tested, nullable) if opcodes <= TESTABLE else None
+    return (kernels.MASK, 0, 0) if intervals is None else (kernels.MASK_INTERVALS, *intervals)
 
 
 def _tables(

@@ -19,9 +19,11 @@ from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.lanes import (
     dot_float_float,
     dot_float_int,
+    dot_halves_within,
     dot_int_float,
     dot_int_int,
     halves_int,
+    halves_within,
     masked_dot_float_float,
     masked_dot_int_int,
     masked_halves_int,
@@ -52,6 +54,10 @@ SLOTS = (1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 6, 1, 1)
 
 MASKABLE = frozenset({ROWS, SUM_INT, SUM_FLOAT, DOT_INT_INT, DOT_FLOAT_FLOAT, FIRST, LAST})
 """Primitives that can leave out rows by a mask; of more, each kernel would take longer to compile."""
+
+TESTABLE = frozenset({ROWS, SUM_INT, DOT_INT_INT})
+"""Primitives that can test by themselves whether columns lie in intervals; behind DOT_INT_INT the SUM_INT of its right
+operand must follow."""
 
 
 @inline
@@ -188,6 +194,37 @@ def take_masked(
             total = masked_dot_float_float(left, right, flags, count)
         add_exactly(state, stride, total)
     add_to(state + 2 * stride, found)
+
+
+@inline
+def sum_within(
+    left: int, x: int, y: int, count: int, x_least: int, x_greatest: int, y_least: int, y_greatest: int, state: int,
+    stride: int,
+) -> int:  # fmt: skip
+    """Add those of `count` values where x and y lie in their intervals to a SUM_INT; how many they are."""
+    high, low, found = halves_within(left, x, y, count, x_least, x_greatest, y_least, y_greatest)
+    add_to(state, high - (found << 31))
+    add_to(state + stride, low)
+    add_to(state + 2 * stride, found)
+    return int(found)
+
+
+@inline
+def dot_within(
+    left: int, right: int, x: int, y: int, count: int, x_least: int, x_greatest: int, y_least: int, y_greatest: int,
+    state: int, sum_state: int, stride: int,
+) -> int:  # fmt: skip
+    """Likewise to a DOT_INT_INT and to the SUM_INT of its right operand."""
+    dot, high, low, found = dot_halves_within(
+        left, right, x, y, count, x_least, x_greatest, y_least, y_greatest
+    )  # fmt: skip
+    if found > 0:
+        add_exactly(state, stride, dot)
+    add_to(state + 2 * stride, found)
+    add_to(sum_state, high - (found << 31))
+    add_to(sum_state + stride, low)
+    add_to(sum_state + 2 * stride, found)
+    return int(found)
 
 
 @inline
