@@ -13,14 +13,15 @@ from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu.bars import find_bars
 from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
-from zeptodb.backends.cpu.finish import FINISHERS, Groups
 from zeptodb.backends.cpu.finish_one import finish_one
-from zeptodb.backends.cpu.pieces import Pieces, as_words, cut
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.cpu.primitives import Plan, lower
-from zeptodb.backends.cpu.select import Rows, overflow, write
+from zeptodb.backends.cpu.select import Rows, write
 from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, nullable_in, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.pieces import Pieces, as_words, cut
+from zeptodb.backends.primitives import Plan, lower
+from zeptodb.backends.results import overflow
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
