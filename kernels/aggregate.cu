@@ -8,30 +8,14 @@
 #define SECTION_WORDS 6
 #define PRIMITIVE_WORDS 10
 
-// Rows that an item stands for: a piece, or one tile of it where `tile_bounds` (tiles before each piece) is given.
-__device__ inline void find_item(
-    const int64* starts, const int64* ends, const int64* tile_bounds, int64 pieces, int64 item, int64& piece,
-    int64& row, int64& end
-) {
-    piece = item;
-    if (tile_bounds == nullptr) {
-        row = starts[piece];
-        end = ends[piece];
-        return;
-    }
-    piece = part_of(tile_bounds, pieces, item);
-    int64 tile = starts[piece] / TILE_ROWS + item - tile_bounds[piece];
-    row = greatest_of(starts[piece], tile * TILE_ROWS);
-    end = least_of(ends[piece], (tile + 1) * TILE_ROWS);
-}
-
 // Fill partials[word][item] for `items` items. Sections are rows of (predicate's operand, first primitive, after the
 // last one), primitives rows of (opcode, slot, left operand, right operand). A team works on an item, tile by tile.
-// flags[0] becomes 1 when integer arithmetic left int64.
+// With a list pieces are places in it, of which FIRST and LAST keep one. flags[0] becomes 1 when integer arithmetic left int64.
 extern "C" __global__ void aggregate_tiles(
     const int64* column_words, const int64* program_words, const int64* sections, int64 section_count,
     const int64* primitives, const int64* segments, const int64* starts, const int64* ends, int64 pieces,
-    const int64* tile_bounds, int64 items, int64* partials, unsigned long long* flags
+    const int64* tile_bounds, int64 items, const int64* listed_rows, const int64* listed_segments, int64* partials,
+    unsigned long long* flags
 ) {
     int64 item = thread_index() / TEAM;
     if (item >= items) return;
@@ -42,8 +26,10 @@ extern "C" __global__ void aggregate_tiles(
     bool is_first = true;
     do {
         Tile tile = {};
-        tile.segment = segments[piece];
+        tile.segment = listed_rows == nullptr ? segments[piece] : -1;
         tile.row = row;
+        tile.rows = listed_rows == nullptr ? nullptr : listed_rows + row;
+        tile.segments = listed_segments + row;
         tile.count = greatest_of(0, least_of(end, (row / TILE_ROWS + 1) * TILE_ROWS) - row);
         for (int64 s = 0; s < section_count; ++s) {
             const int64* section = sections + SECTION_WORDS * s;
@@ -128,4 +114,16 @@ extern "C" __global__ void locate_ends(
     int64 index = found == nullptr ? group : found[slot * groups + group];
     end_segments[group] = index < 0 ? -1 : segments[index];
     end_rows[group] = index < 0 ? -1 : partials[slot * pieces + index];
+}
+
+// As locate_ends, of groups whose rows stand in a list.
+extern "C" __global__ void locate_listed_ends(
+    int64 slot, const int64* words, int64 groups, const int64* listed_segments, const int64* listed_rows,
+    int64* end_segments, int64* end_rows
+) {
+    int64 group = thread_index();
+    if (group >= groups) return;
+    int64 place = words[slot * groups + group];
+    end_segments[group] = place < 0 ? -1 : listed_segments[place];
+    end_rows[group] = place < 0 ? -1 : listed_rows[place];
 }

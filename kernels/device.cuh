@@ -123,3 +123,21 @@ __device__ inline double from_lane(const Team& team, double value, int lane) {
 __device__ inline int64 from_lane(const Team& team, int64 value, int lane) {
     return __shfl_sync(team.mask, value, lane, TEAM);
 }
+
+// Rows that item `item` stands for: piece `item`, or one tile of a piece where `tile_bounds` (tiles before each piece,
+// one entry more than pieces) is given.
+__device__ inline void find_item(
+    const int64* starts, const int64* ends, const int64* tile_bounds, int64 pieces, int64 item, int64& piece,
+    int64& row, int64& end
+) {
+    piece = item;
+    if (tile_bounds == nullptr) {
+        row = starts[piece];
+        end = ends[piece];
+        return;
+    }
+    piece = part_of(tile_bounds, pieces, item);
+    int64 tile = starts[piece] / TILE_ROWS + item - tile_bounds[piece];
+    row = greatest_of(starts[piece], tile * TILE_ROWS);
+    end = least_of(ends[piece], (tile + 1) * TILE_ROWS);
+}

@@ -68,7 +68,7 @@ class CudaBackend:
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
-        if operation.keys or operation.bucket is not None:
+        if operation.keys:
             return self.host.aggregate(operation)
         try:
             return aggregate(self.driver, self._columns(operation.scan.snapshot), operation)

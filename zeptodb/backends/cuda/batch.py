@@ -93,3 +93,20 @@ class ResultBuffer:
         assert self._host is not None
         offset, count, kind = self._specifications[number]
         return self._host[offset : offset + count * kind.itemsize].view(kind)
+
+
+def read_word(driver: Driver, array: DeviceArray, place: int) -> int:
+    """One element of an int64 array, once everything asked for so far is done."""
+    found = np.empty(1, dtype=np.int64)
+    driver.to_host(address_of(found), array.part(place, place + 1).address, found.nbytes)
+    driver.synchronize()
+    return int(found[0])
+
+
+def read_words(driver: Driver, array: DeviceArray) -> Int64Array:
+    """A copy of an int64 array, once everything asked for so far is done."""
+    found = np.empty(len(array), dtype=np.int64)
+    if len(array):
+        driver.to_host(address_of(found), array.address, found.nbytes)
+    driver.synchronize()
+    return found

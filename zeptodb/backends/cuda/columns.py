@@ -28,15 +28,24 @@ class DeviceColumns:
         self._symbols = np.ascontiguousarray(snapshot.symbols, dtype=np.int64)
         self._present: set[int] = set()
         self._kept: list[DeviceMemory] = []
-        self._words: DeviceArray | None = None
+        self._tables: tuple[DeviceArray, ...] | None = None
 
     @property
     def words(self) -> DeviceArray:
         """What kernels take as the columns."""
-        if self._words is None:
+        return self._described()[0]
+
+    def _described(self) -> tuple[DeviceArray, ...]:
+        if self._tables is None:
             tables = (self._addresses, self._validity, self._symbols)
-            self._words, *_ = upload_described(self._driver, tables, len(self._symbols))
-        return self._words
+            self._tables = upload_described(self._driver, tables, len(self._symbols))
+        return self._tables
+
+    def address_row(self, column: int) -> DeviceArray:
+        """The addresses of a column's values, one per segment."""
+        _, addresses, *_ = self._described()
+        count = len(self._symbols)
+        return addresses.part(column * count, (column + 1) * count)
 
     def require(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
         """Bring the columns to the device that are not there yet."""
@@ -45,7 +54,7 @@ class DeviceColumns:
             self._bring(snapshot, column)
             self._present.add(column)
         if missing:
-            self._words = None
+            self._tables = None
 
     def _bring(self, snapshot: Snapshot, column: int) -> None:
         lengths = snapshot.lengths

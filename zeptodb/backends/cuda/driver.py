@@ -133,7 +133,7 @@ class Driver(Protocol):
         ...
 
     def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
-        """Run a kernel of `kernels/` with at least `threads` threads; None stands for the address 0."""
+        """Run a kernel of `kernels/` with at least `threads` threads (0: do nothing); None is the address 0."""
         ...
 
     def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
