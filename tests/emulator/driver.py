@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, RLock
 
 import numpy as np
 
@@ -29,14 +31,11 @@ class EmulatedMemory:
         self._driver = driver
         self.size_bytes = size_bytes
         self.address = driver.library.emulator_allocate(size_bytes)
-        driver.extents[self.address] = self.address + size_bytes
 
     def __del__(self) -> None:
-        address = getattr(self, "address", 0)
-        if address:
-            del self._driver.extents[address]
-            self._driver.used_bytes -= self.size_bytes
-            self._driver.library.emulator_free(ctypes.c_void_p(address))
+        # It may be the garbage collector that calls, in the middle of anything.
+        if getattr(self, "address", 0):
+            self._driver.dropped.append(self.address)
 
 
 class EmuDriver:
@@ -47,7 +46,10 @@ class EmuDriver:
         self.device = f"emulated GPU {number}"
         self.number = number
         self.library = _load(build(variant))
-        self.extents: dict[int, int] = {}
+        self.dropped: deque[int] = deque()
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+        self._lock = RLock()
         self.registered: dict[int, int] = {}
         self.used_bytes = 0
         self.memory_limit = memory_limit
@@ -60,10 +62,23 @@ class EmuDriver:
     def allocate(self, size_bytes: int) -> EmulatedMemory:
         if size_bytes < 1:
             raise DeviceError(f"{size_bytes} bytes were asked for; at least 1 is needed.")
-        if self.used_bytes + size_bytes > self.memory_limit:
-            raise OutOfDeviceMemoryError(f"{size_bytes:,} bytes were asked for, {self.memory_bytes[0]:,} are free.")
-        self.used_bytes += size_bytes
-        return EmulatedMemory(self, size_bytes)
+        with self._lock:
+            self._free_dropped()
+            if self.used_bytes + size_bytes > self.memory_limit:
+                raise OutOfDeviceMemoryError(f"{size_bytes:,} bytes were asked for, {self.memory_bytes[0]:,} are free.")
+            memory = EmulatedMemory(self, size_bytes)
+            place = bisect_right(self._begins, memory.address)
+            self._begins.insert(place, memory.address)
+            self._ends.insert(place, memory.address + size_bytes)
+            self.used_bytes += size_bytes
+            return memory
+
+    def _free_dropped(self) -> None:
+        while self.dropped:
+            address = self.dropped.popleft()
+            place = bisect_right(self._begins, address) - 1
+            self.used_bytes -= self._ends.pop(place) - self._begins.pop(place)
+            self.library.emulator_free(ctypes.c_void_p(address))
 
     def register(self, address: int, size_bytes: int) -> None:
         if address in self.registered:
@@ -101,9 +116,9 @@ class EmuDriver:
             return
         words = np.array([self._word(kernel, argument) for argument in arguments], dtype=np.int64)
         pointers = address_of(words) + 8 * np.arange(len(words), dtype=np.int64)
-        with _LAUNCH:
+        with self._lock, _LAUNCH:
             self.launches += 1
-            extents = np.array(sorted(self.extents.items()), dtype=np.int64).reshape(-1)
+            extents = np.array([self._begins, self._ends], dtype=np.int64).T.reshape(-1)
             failed = self.library.emulator_launch(
                 number, -(-threads // BLOCK_THREADS), BLOCK_THREADS, ctypes.c_void_p(address_of(pointers)),
                 ctypes.c_void_p(address_of(extents)), len(extents) // 2, next(_SEEDS),
@@ -145,8 +160,10 @@ class EmuDriver:
 
     def _check(self, address: int, size_bytes: int) -> None:
         """The range must lie in one allocation of this device."""
-        begin = max((b for b in self.extents if b <= address), default=None)
-        if size_bytes and (begin is None or address + size_bytes > self.extents[begin]):
+        with self._lock:
+            place = bisect_right(self._begins, address) - 1
+            is_there = place >= 0 and address + size_bytes <= self._ends[place]
+        if size_bytes and not is_there:
             raise EmulatorError(f"{size_bytes:,} bytes at {address:x} are not in the memory of {self.device}")
 
     def _move(self, target: int, source: int, size_bytes: int) -> None:

@@ -20,9 +20,11 @@ from zeptodb.backends.base import (
     Vector,
 )
 from zeptodb.backends.cuda.aggregate import aggregate
+from zeptodb.backends.cuda.asof import asof_join
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError
 from zeptodb.backends.cuda.operands import CannotRunError
+from zeptodb.backends.cuda.select import select
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 
@@ -77,7 +79,10 @@ class CudaBackend:
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
         """Run a SelectScan; one Vector per output."""
-        return self.host.select(operation)
+        try:
+            return select(self.driver, self._columns(operation.scan.snapshot), operation)
+        except (CannotRunError, OutOfDeviceMemoryError):
+            return self.host.select(operation)
 
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
@@ -85,7 +90,11 @@ class CudaBackend:
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
-        return self.host.asof_join(operation)
+        left, right = self._columns(operation.left.snapshot), self._columns(operation.right.snapshot)
+        try:
+            return asof_join(self.driver, left, right, operation)
+        except (CannotRunError, OutOfDeviceMemoryError):
+            return self.host.asof_join(operation)
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
         """Threads of what runs on the host."""

@@ -29,6 +29,7 @@ class Rows:
 
     Attributes:
         total: how many.
+        first: the place of the first one.
         segments: of each part, or of each row when there are no bounds; -1: NULL in every output.
         starts: first row of each part; None when the rows are listed.
         bounds: part k has the places bounds[k] to bounds[k + 1]; None: each row is a part.
@@ -40,6 +41,7 @@ class Rows:
     starts: DeviceArray | None
     bounds: DeviceArray | None
     listed: DeviceArray | None
+    first: int = 0
 
 
 class Outputs:
@@ -84,7 +86,7 @@ class Outputs:
             "evaluate_rows",
             min(rows.total, MAX_THREADS),
             (columns.words, words, outputs, len(places), rows.segments, rows.starts, rows.bounds,
-             0 if rows.bounds is None else len(rows.bounds) - 1, rows.listed, rows.total, flags),
+             0 if rows.bounds is None else len(rows.bounds) - 1, rows.listed, rows.first, rows.total, flags),
         )  # fmt: skip
 
     def vectors(self) -> tuple[Vector, ...]:
