@@ -54,7 +54,7 @@ def source_digest() -> str:
 @cache
 def cache_directory() -> Path | None:
     """The folder of compiled kernels, made if need be; None when none can be written."""
-    for root in _cache_roots():
+    for root in cache_roots():
         folder = root / "kernels" / source_digest()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,8 @@ def cache_directory() -> Path | None:
     return None
 
 
-def _cache_roots() -> list[Path]:
+def cache_roots() -> list[Path]:
+    """Folders to try for compiled code, the first one first: $ZEPTODB_CACHE_DIR, or those of the user."""
     chosen = os.environ.get("ZEPTODB_CACHE_DIR")
     if chosen:
         return [Path(chosen)]

@@ -12,9 +12,9 @@ from tests.storage.build import make_table, trades_batch
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateResult, AggregateScan, Ranges, Scan, TimeBucket
 from zeptodb.backends.cpu.backend import CpuBackend
 from zeptodb.backends.cpu.memory import AnonymousMemory
-from zeptodb.backends.cpu.pieces import PIECE_ROWS
 from zeptodb.backends.cpu.summary_store import FREE_BYTES, MEMORY_SHARE
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
+from zeptodb.backends.pieces import PIECE_ROWS
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.emulator.build import CannotBuildError
+from tests.emulator.driver import EmuDriver
 from zeptodb.backends.base import Backend
 from zeptodb.backends.cpu.backend import CpuBackend
+from zeptodb.backends.cuda.backend import CudaBackend
 
 
 def _cpu() -> Backend:
@@ -18,10 +21,17 @@ def _cpu_single() -> Backend:
     return CpuBackend(threads=1)
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"cpu": _cpu, "cpu-single": _cpu_single}
-"""How each backend is made; "cpu" shares even the smallest work with a second thread."""
+def _emu() -> Backend:
+    try:
+        return CudaBackend(EmuDriver(), CpuBackend(threads=2, row_threshold=1))
+    except CannotBuildError as error:
+        pytest.skip(str(error))
 
-GAPS: dict[str, frozenset[str]] = {"cpu": frozenset(), "cpu-single": frozenset()}
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"cpu": _cpu, "cpu-single": _cpu_single, "emu": _emu}
+"""How each backend is made; "cpu" shares even the smallest work with a second thread, "emu" is an emulated GPU."""
+
+GAPS: dict[str, frozenset[str]] = {"cpu": frozenset(), "cpu-single": frozenset(), "emu": frozenset()}
 """Per backend the names of test functions that are known to fail; one that passes fails until it leaves the list."""
 
 

@@ -237,10 +237,12 @@ class Assembler:
             self._known[node] = register
         return register
 
+    def load_opcode(self, node: ColumnRef) -> int:
+        """The instruction that loads a column."""
+        return LOAD_SYMBOL if node.index == self._symbol_column else _LOADS[node.type]
+
     def _column(self, node: ColumnRef) -> int:
-        if node.index == self._symbol_column:
-            return self._emit(LOAD_SYMBOL, node.index)
-        return self._emit(_LOADS[node.type], node.index)
+        return self._emit(self.load_opcode(node), node.index)
 
     def _literal(self, node: Constant) -> int:
         value = 0 if node.value is None else node.value
@@ -328,6 +330,21 @@ def float_bits(value: float) -> int:
     """The bits of a float64 as an int64."""
     bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
     return bits
+
+
+def columns_in(node: Node) -> frozenset[int]:
+    """Columns that an expression reads."""
+    match node:
+        case ColumnRef():
+            return frozenset({node.index})
+        case Constant():
+            return frozenset()
+        case Arithmetic() | Comparison() | Logical():
+            return columns_in(node.left) | columns_in(node.right)
+        case NullWhereNull():
+            return columns_in(node.argument) | columns_in(node.other)
+        case _:
+            return columns_in(node.argument)
 
 
 def may_be_null(node: Node, nullable: frozenset[int]) -> bool:

@@ -24,20 +24,6 @@ from zeptodb.backends.cpu.expression import (
 )
 from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.states import (
-    COUNT,
-    DOT_FLOAT_FLOAT,
-    DOT_FLOAT_INT,
-    DOT_INT_FLOAT,
-    DOT_INT_INT,
-    FIRST,
-    LAST,
-    MINMAX_FLOAT,
-    MINMAX_INT,
-    ROWS,
-    SLOTS,
-    SUM_FLOAT,
-    SUM_INT,
-    VARIANCE,
     add_exactly,
     add_to,
     add_variance,
@@ -49,28 +35,26 @@ from zeptodb.backends.cpu.states import (
     take_masked,
     take_tile,
 )
+from zeptodb.backends.primitives import (
+    COUNT,
+    DOT_FLOAT_FLOAT,
+    DOT_INT_INT,
+    FIRST,
+    LAST,
+    MASK,
+    MASK_INTERVALS,
+    MINMAX_FLOAT,
+    ROWS,
+    SELECT,
+    SUM_INT,
+    TALLY,
+    TALLY_INTERVALS,
+    VARIANCE,
+)
 from zeptodb.backends.program import BLOCK_ROWS
 from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, store_int64
 
-__all__ = [
-    "COUNT", "DOT_FLOAT_FLOAT", "DOT_FLOAT_INT", "DOT_INT_FLOAT", "DOT_INT_INT", "FIRST", "LAST", "MASK",
-    "MASK_INTERVALS", "MINMAX_FLOAT", "MINMAX_INT", "ROWS", "SELECT", "SLOTS", "SUM_FLOAT", "SUM_INT", "TALLY",
-    "TALLY_INTERVALS", "VARIANCE", "accumulate", "accumulator_words", "combine",
-]  # fmt: skip
-
 Int64Array = npt.NDArray[np.int64]
-
-SELECT = 0
-"""Rows that pass a section's predicate are listed, and its arguments computed for them alone."""
-TALLY = 1
-"""They are only counted."""
-TALLY_INTERVALS = 2
-"""They are only counted, and the predicate is that columns of int64 without NULLs lie in intervals."""
-MASK = 3
-"""Arguments are columns without NULLs and primitives can leave rows out by themselves."""
-
-MASK_INTERVALS = 4
-"""As MASK, the predicate is as of TALLY_INTERVALS, and primitives are states.TESTABLE."""
 
 _SPARSE = 6
 """Below one row in so many, listing the rows is cheaper than masking the others."""

@@ -13,14 +13,15 @@ from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu.bars import find_bars
 from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
-from zeptodb.backends.cpu.finish import FINISHERS, Groups
 from zeptodb.backends.cpu.finish_one import finish_one
-from zeptodb.backends.cpu.pieces import Pieces, as_words, cut
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.cpu.primitives import Plan, lower
-from zeptodb.backends.cpu.select import Rows, overflow, write
+from zeptodb.backends.cpu.select import Rows, write
 from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, nullable_in, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.pieces import Pieces, as_words, cut
+from zeptodb.backends.primitives import FIRST, Plan, lower
+from zeptodb.backends.results import overflow
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
@@ -186,7 +187,7 @@ def _end_times(
     pool: WorkerPool, scan: Scan, columns: Columns, plan: Plan, layout: _Layout, partials: Int64Array
 ) -> Int64Array:
     """[primitive, piece] time of the first or last row that a piece found; 0 where the order of pieces decides."""
-    ends = np.flatnonzero(plan.primitives[:, 0] >= kernels.FIRST)
+    ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
     if not len(ends):
         return _NO_TIMES
     times = np.zeros((len(plan.primitives), layout.pieces.count), dtype=np.int64)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from zeptodb.backends.base import AsofJoin, Vector
 from zeptodb.backends.cpu import match as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of
-from zeptodb.backends.cpu.pieces import Pieces, as_words, bundle, cut
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import Rows, find_rows, write
+from zeptodb.backends.pieces import Pieces, as_words, bundle, cut
 
 Int64Array = npt.NDArray[np.int64]
 

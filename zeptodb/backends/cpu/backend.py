@@ -21,13 +21,13 @@ from zeptodb.backends.cpu.asof import asof_join
 from zeptodb.backends.cpu.columns import Columns
 from zeptodb.backends.cpu.group import group
 from zeptodb.backends.cpu.memory import AnonymousMemory
-from zeptodb.backends.cpu.pieces import as_words
 from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
 from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.backends.cpu.topk import top
 from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
+from zeptodb.backends.pieces import as_words
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 

@@ -14,7 +14,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.cpu.accumulate import (
+from zeptodb.backends.cpu.elementwise import apply
+from zeptodb.backends.cpu.expression import (
+    INT64_MAX,
+    INT64_MIN,
+    fill_constants,
+    gather_words,
+    run_section,
+    scratch_words,
+    select_true,
+    select_where,
+)
+from zeptodb.backends.cpu.lanes import claim
+from zeptodb.backends.primitives import (
     COUNT,
     DOT_FLOAT_FLOAT,
     DOT_FLOAT_INT,
@@ -29,18 +41,6 @@ from zeptodb.backends.cpu.accumulate import (
     SUM_INT,
     VARIANCE,
 )
-from zeptodb.backends.cpu.elementwise import apply
-from zeptodb.backends.cpu.expression import (
-    INT64_MAX,
-    INT64_MIN,
-    fill_constants,
-    gather_words,
-    run_section,
-    scratch_words,
-    select_true,
-    select_where,
-)
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.program import BLOCK_ROWS, MULTIPLY_FLOAT, TO_FLOAT
 from zeptodb.jit import inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
 

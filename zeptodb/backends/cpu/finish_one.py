@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp, Vector
-from zeptodb.backends.cpu.select import result_type
 from zeptodb.backends.expression import Kind
+from zeptodb.backends.results import result_type
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
 
 Int64Array = npt.NDArray[np.int64]

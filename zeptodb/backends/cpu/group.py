@@ -21,13 +21,14 @@ from zeptodb.backends.cpu import dense
 from zeptodb.backends.cpu.aggregate import aggregate
 from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
-from zeptodb.backends.cpu.finish import FINISHERS, Groups
-from zeptodb.backends.cpu.pieces import Pieces, as_words, cut
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.cpu.primitives import Plan, lower
-from zeptodb.backends.cpu.select import Rows, nullable_columns, overflow, result_type, write
+from zeptodb.backends.cpu.select import Rows, write
 from zeptodb.backends.expression import Bucket, ColumnRef, Expression, Kind
+from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.pieces import Pieces, as_words, cut
+from zeptodb.backends.primitives import FIRST, Plan, lower
 from zeptodb.backends.program import may_be_null
+from zeptodb.backends.results import nullable_columns, overflow, result_type
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -199,7 +200,7 @@ class _Grid:
         self.pieces = pieces
         self.groups = groups
         self.places = groups * max(ranges, 1)
-        self.ends = np.flatnonzero(plan.primitives[:, 0] >= kernels.FIRST)
+        self.ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
         self.width = plan.width + len(self.ends) + len(plan.sections)
         self.chunks = self._cut_chunks()
 

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.base import ArithmeticOverflowError, Scan, SelectScan, Vector
+from zeptodb.backends.base import Scan, SelectScan, Vector
 from zeptodb.backends.cpu import evaluate as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of, scratch
 from zeptodb.backends.cpu.expression import interpreter
-from zeptodb.backends.cpu.pieces import Pieces, bundle, cut
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.expression import ColumnRef, Expression, Kind
+from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.backends.pieces import Pieces, bundle, cut
 from zeptodb.backends.program import Assembler, Program, may_be_null
+from zeptodb.backends.results import nullable_columns, overflow, result_type
 from zeptodb.storage.snapshot import Snapshot
-from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
 _NO_OUTPUTS = np.empty((0, 5), dtype=np.int64)
-_KIND_TYPES = {Kind.INT: ColumnType.INT64, Kind.FLOAT: ColumnType.FLOAT64, Kind.BOOL: ColumnType.BOOL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +40,6 @@ class Rows:
     counts: Int64Array
     positions: Int64Array
     listed: Int64Array | None
-
-
-def overflow() -> ArithmeticOverflowError:
-    """The error for integer arithmetic that left int64 or divided by zero."""
-    return ArithmeticOverflowError(
-        "Integer arithmetic left the range of a 64-bit integer or divided by zero; "
-        "cast an operand to DOUBLE to compute with floats."
-    )
-
-
-def result_type(expression: Expression) -> ColumnType:
-    """Type of an expression's values: a column's own, else INT64, FLOAT64 or BOOL."""
-    return expression.type if isinstance(expression, ColumnRef) else _KIND_TYPES[expression.kind]
-
-
-def nullable_columns(snapshot: Snapshot) -> frozenset[int]:
-    """Columns with a NULL somewhere."""
-    return frozenset(np.flatnonzero(snapshot.validity.any(axis=1)).tolist())
 
 
 def select(pool: WorkerPool, operation: SelectScan) -> tuple[Vector, ...]:

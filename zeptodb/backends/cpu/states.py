@@ -33,31 +33,19 @@ from zeptodb.backends.cpu.lanes import (
     squares_about,
     sum_float,
 )
+from zeptodb.backends.primitives import (
+    DOT_FLOAT_INT,
+    DOT_INT_FLOAT,
+    DOT_INT_INT,
+    FIRST,
+    LAST,
+    MINMAX_FLOAT,
+    MINMAX_INT,
+    SUM_FLOAT,
+    SUM_INT,
+    VARIANCE,
+)
 from zeptodb.jit import inline, load_float64, load_int64, store_float64, store_int64
-
-ROWS = 0
-COUNT = 1
-SUM_INT = 2
-SUM_FLOAT = 3
-DOT_INT_INT = 4
-DOT_INT_FLOAT = 5
-DOT_FLOAT_INT = 6
-DOT_FLOAT_FLOAT = 7
-MINMAX_INT = 8
-MINMAX_FLOAT = 9
-VARIANCE = 10
-FIRST = 11
-LAST = 12
-
-SLOTS = (1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 6, 1, 1)
-"""Words of each primitive."""
-
-MASKABLE = frozenset({ROWS, SUM_INT, SUM_FLOAT, DOT_INT_INT, DOT_FLOAT_FLOAT, FIRST, LAST})
-"""Primitives that can leave out rows by a mask; of more, each kernel would take longer to compile."""
-
-TESTABLE = frozenset({ROWS, SUM_INT, DOT_INT_INT})
-"""Primitives that can test by themselves whether columns lie in intervals; behind DOT_INT_INT the SUM_INT of its right
-operand must follow."""
 
 
 @inline

@@ -18,9 +18,6 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import AggregateOp, AggregateScan, Ranges, can_be_summarized
 from zeptodb.backends.cpu import accumulate as kernels
-from zeptodb.backends.cpu.pieces import PIECE_ROWS, Pieces, as_words, cut
-from zeptodb.backends.cpu.primitives import lower
-from zeptodb.backends.cpu.select import nullable_columns
 from zeptodb.backends.cpu.summary_store import (
     Computed,
     Contents,
@@ -31,7 +28,10 @@ from zeptodb.backends.cpu.summary_store import (
     fold_nothing,
     stretches,
 )
+from zeptodb.backends.pieces import PIECE_ROWS, Pieces, as_words, cut
+from zeptodb.backends.primitives import lower
 from zeptodb.backends.program import BLOCK_ROWS as TILE_ROWS
+from zeptodb.backends.results import nullable_columns
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 

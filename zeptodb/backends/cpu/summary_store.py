@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, Ranges
 from zeptodb.backends.cpu.columns import address_of
-from zeptodb.backends.cpu.pieces import PIECE_ROWS, as_words
-from zeptodb.backends.cpu.primitives import Plan
-from zeptodb.backends.cpu.states import COUNT, FIRST, LAST, ROWS, SLOTS, add_to, merge, reset
+from zeptodb.backends.cpu.states import add_to, merge, reset
+from zeptodb.backends.pieces import PIECE_ROWS, as_words
+from zeptodb.backends.primitives import COUNT, FIRST, LAST, ROWS, SLOTS, Plan
 from zeptodb.backends.program import Node
 from zeptodb.jit import kernel, load_int64
 from zeptodb.storage.snapshot import Snapshot

@@ -25,10 +25,11 @@ from zeptodb.backends.base import (
 )
 from zeptodb.backends.cpu.aggregate import aggregate
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.cpu.select import nullable_columns, select
+from zeptodb.backends.cpu.select import select
 from zeptodb.backends.cpu.summaries import Summaries
 from zeptodb.backends.expression import Comparison, ComparisonOp, Constant, Expression, IsNull, Logical, Not
 from zeptodb.backends.program import BLOCK_ROWS, may_be_null
+from zeptodb.backends.results import nullable_columns
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -16,8 +16,8 @@ from threading import Thread
 import numpy as np
 
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, AsofJoin, Backend, Scan, SelectScan, TimeBucket
-from zeptodb.backends.cpu.pieces import PIECE_ROWS, cut
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
+from zeptodb.backends.pieces import PIECE_ROWS, cut
 from zeptodb.jit import cache_directory
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType, Field, Schema

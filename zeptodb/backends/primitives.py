@@ -1,4 +1,8 @@
-"""Aggregates as primitives: what kernels accumulate, each once however many aggregates share it."""
+"""Aggregates as primitives: what kernels accumulate, each once however many aggregates share it.
+
+The constants belong to the kernels that accumulate, so that this file counts as a kernel source of `zeptodb.jit`;
+`cpu/states.py` says what the words of each primitive mean.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp
-from zeptodb.backends.cpu import accumulate as kernels
-from zeptodb.backends.cpu.states import MASKABLE, TESTABLE
 from zeptodb.backends.expression import (
     Arithmetic,
     Bucket,
@@ -28,11 +30,46 @@ from zeptodb.types import Schema
 
 Int64Array = npt.NDArray[np.int64]
 
+ROWS = 0
+COUNT = 1
+SUM_INT = 2
+SUM_FLOAT = 3
+DOT_INT_INT = 4
+DOT_INT_FLOAT = 5
+DOT_FLOAT_INT = 6
+DOT_FLOAT_FLOAT = 7
+MINMAX_INT = 8
+MINMAX_FLOAT = 9
+VARIANCE = 10
+FIRST = 11
+LAST = 12
+
+SLOTS = (1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 6, 1, 1)
+"""Words of each primitive."""
+
+MASKABLE = frozenset({ROWS, SUM_INT, SUM_FLOAT, DOT_INT_INT, DOT_FLOAT_FLOAT, FIRST, LAST})
+"""Primitives that can leave out rows by a mask; of more, each kernel would take longer to compile."""
+
+TESTABLE = frozenset({ROWS, SUM_INT, DOT_INT_INT})
+"""Primitives that can test by themselves whether columns lie in intervals; behind DOT_INT_INT the SUM_INT of its right
+operand must follow."""
+
+SELECT = 0
+"""Rows that pass a section's predicate are listed, and its arguments computed for them alone."""
+TALLY = 1
+"""They are only counted."""
+TALLY_INTERVALS = 2
+"""They are only counted, and the predicate is that columns of int64 without NULLs lie in intervals."""
+MASK = 3
+"""Arguments are columns without NULLs and primitives can leave rows out by themselves."""
+MASK_INTERVALS = 4
+"""As MASK, the predicate is as of TALLY_INTERVALS, and primitives are TESTABLE."""
+
 _DOTS = {
-    (Kind.INT, Kind.INT): kernels.DOT_INT_INT,
-    (Kind.INT, Kind.FLOAT): kernels.DOT_INT_FLOAT,
-    (Kind.FLOAT, Kind.INT): kernels.DOT_FLOAT_INT,
-    (Kind.FLOAT, Kind.FLOAT): kernels.DOT_FLOAT_FLOAT,
+    (Kind.INT, Kind.INT): DOT_INT_INT,
+    (Kind.INT, Kind.FLOAT): DOT_INT_FLOAT,
+    (Kind.FLOAT, Kind.INT): DOT_FLOAT_INT,
+    (Kind.FLOAT, Kind.FLOAT): DOT_FLOAT_FLOAT,
 }
 
 
@@ -81,7 +118,7 @@ class _Collector:
         primitive = _Primitive(opcode, operands)
         if primitive not in section:
             section[primitive] = self.width
-            self.width += kernels.SLOTS[opcode]
+            self.width += SLOTS[opcode]
         return section[primitive]
 
     def is_nullable(self, node: Node) -> bool:
@@ -94,7 +131,7 @@ def lower(
 ) -> Plan:
     """Plan `aggregates` over the rows that pass `predicate`, when the columns `nullable` hold NULLs."""
     collector = _Collector(nullable)
-    rows_slot = collector.add(kernels.ROWS)
+    rows_slot = collector.add(ROWS)
     slots = []
     ends: dict[int, Expression] = {}
     for k, item in enumerate(aggregates):
@@ -118,12 +155,12 @@ def _in_order(found: Iterable[_Primitive]) -> list[_Primitive]:
 
     First the sums of products, each followed by that of its right operand, then the other sums, then the rest.
     """
-    sums = dict.fromkeys(primitive for primitive in found if primitive.opcode == kernels.SUM_INT)
+    sums = dict.fromkeys(primitive for primitive in found if primitive.opcode == SUM_INT)
     ordered: dict[_Primitive, None] = {}
     for primitive in found:
-        if primitive.opcode == kernels.DOT_INT_INT:
+        if primitive.opcode == DOT_INT_INT:
             ordered[primitive] = None
-            second = _Primitive(kernels.SUM_INT, primitive.operands[1:])
+            second = _Primitive(SUM_INT, primitive.operands[1:])
             if second in sums:
                 ordered[second] = None
     return list(ordered | sums | dict.fromkeys(found))
@@ -145,7 +182,7 @@ def _assemble(
         tested = Logical("and", predicate, condition)
     test = None if tested is None else assembler.section((tested,))
     operands = tuple(dict.fromkeys(node for primitive in found for node in primitive.operands))
-    section, chosen = assembler.section(operands), (kernels.SELECT, 0, 0)
+    section, chosen = assembler.section(operands), (SELECT, 0, 0)
     if tested is not None:
         chosen = _how_rows_are_chosen(assembler, nullable, tested, found)
     return test, section, found, chosen
@@ -155,18 +192,18 @@ def _how_rows_are_chosen(
     assembler: Assembler, nullable: frozenset[int], tested: Expression, found: list[_Primitive]
 ) -> tuple[int, int, int]:
     """The last three columns of a section's row."""
-    if all(primitive.opcode == kernels.ROWS for primitive in found):
+    if all(primitive.opcode == ROWS for primitive in found):
         intervals = assembler.intervals(tested, nullable)
-        return (kernels.TALLY, 0, 0) if intervals is None else (kernels.TALLY_INTERVALS, *intervals)
+        return (TALLY, 0, 0) if intervals is None else (TALLY_INTERVALS, *intervals)
     # What is computed for rows that do not pass must not fail.
     is_plain = all(
         isinstance(node, ColumnRef) and node.index not in nullable for primitive in found for node in primitive.operands
     )
     opcodes = {primitive.opcode for primitive in found}
     if not is_plain or may_be_null(tested, nullable) or not opcodes <= MASKABLE:
-        return kernels.SELECT, 0, 0
+        return SELECT, 0, 0
     intervals = assembler.intervals(tested, nullable) if opcodes <= TESTABLE else None
-    return (kernels.MASK, 0, 0) if intervals is None else (kernels.MASK_INTERVALS, *intervals)
+    return (MASK, 0, 0) if intervals is None else (MASK_INTERVALS, *intervals)
 
 
 def _tables(
@@ -207,13 +244,13 @@ def _as_float(node: Expression) -> Node:
 
 
 def _count_rows(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:  # noqa: ARG001
-    return (collector.add(kernels.ROWS),)
+    return (collector.add(ROWS),)
 
 
 def _count(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
     if not collector.is_nullable(arguments[0]) and not _may_fail(arguments[0]):
-        return (collector.add(kernels.ROWS),)
-    return (collector.add(kernels.COUNT, arguments[0]),)
+        return (collector.add(ROWS),)
+    return (collector.add(COUNT, arguments[0]),)
 
 
 def _may_fail(node: Node) -> bool:
@@ -233,16 +270,16 @@ def _may_fail(node: Node) -> bool:
 
 def _sum(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
     node = _number(arguments[0])
-    return (collector.add(kernels.SUM_FLOAT if node.kind is Kind.FLOAT else kernels.SUM_INT, node),)
+    return (collector.add(SUM_FLOAT if node.kind is Kind.FLOAT else SUM_INT, node),)
 
 
 def _minmax(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
     node = _number(arguments[0])
-    return (collector.add(kernels.MINMAX_FLOAT if node.kind is Kind.FLOAT else kernels.MINMAX_INT, node),)
+    return (collector.add(MINMAX_FLOAT if node.kind is Kind.FLOAT else MINMAX_INT, node),)
 
 
 def _variance(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
-    return (collector.add(kernels.VARIANCE, _as_float(arguments[0])),)
+    return (collector.add(VARIANCE, _as_float(arguments[0])),)
 
 
 def _end(opcode: int) -> Callable[[_Collector, _Arguments], tuple[int, ...]]:
@@ -260,7 +297,7 @@ def _vwap(collector: _Collector, arguments: _Arguments) -> tuple[int, ...]:
         counted = volume
     else:
         counted = NullWhereNull(volume, price)
-    opcode = kernels.SUM_FLOAT if volume.kind is Kind.FLOAT else kernels.SUM_INT
+    opcode = SUM_FLOAT if volume.kind is Kind.FLOAT else SUM_INT
     return products, collector.add(opcode, counted)
 
 
@@ -271,8 +308,8 @@ _LOWERING: dict[AggregateOp, Callable[[_Collector, _Arguments], tuple[int, ...]]
     AggregateOp.AVG: _sum,
     AggregateOp.MIN: _minmax,
     AggregateOp.MAX: _minmax,
-    AggregateOp.FIRST: _end(kernels.FIRST),
-    AggregateOp.LAST: _end(kernels.LAST),
+    AggregateOp.FIRST: _end(FIRST),
+    AggregateOp.LAST: _end(LAST),
     AggregateOp.VWAP: _vwap,
     AggregateOp.VARIANCE_SAMP: _variance,
     AggregateOp.VARIANCE_POP: _variance,

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp, Vector
-from zeptodb.backends.cpu.pieces import as_words
-from zeptodb.backends.cpu.select import result_type
 from zeptodb.backends.expression import Kind
+from zeptodb.backends.pieces import as_words
+from zeptodb.backends.results import result_type
 from zeptodb.jit import kernel
 from zeptodb.types import ColumnType
 

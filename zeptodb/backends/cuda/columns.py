@@ -1,0 +1,77 @@
+"""A snapshot's columns on the device: which are there, and the tables of their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.backends.cuda.batch import aligned, upload_described
+from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver
+from zeptodb.storage.snapshot import Snapshot
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class DeviceColumns:
+    """Copies of the columns of one snapshot, made when an operation first needs them.
+
+    `words` holds how many segments there are, and the addresses of the tables that kernels take: of values and of
+    validity bytes, [column, segment] both, and of symbols.
+    """
+
+    def __init__(self, driver: Driver, snapshot: Snapshot) -> None:
+        self._driver = driver
+        self._addresses = np.zeros(snapshot.addresses.shape, dtype=np.int64)
+        self._validity = np.zeros(snapshot.validity.shape, dtype=np.int64)
+        self._symbols = np.ascontiguousarray(snapshot.symbols, dtype=np.int64)
+        self._present: set[int] = set()
+        self._kept: list[DeviceMemory] = []
+        self._tables: tuple[DeviceArray, ...] | None = None
+
+    @property
+    def words(self) -> DeviceArray:
+        """What kernels take as the columns."""
+        return self._described()[0]
+
+    def _described(self) -> tuple[DeviceArray, ...]:
+        if self._tables is None:
+            tables = (self._addresses, self._validity, self._symbols)
+            self._tables = upload_described(self._driver, tables, len(self._symbols))
+        return self._tables
+
+    def address_row(self, column: int) -> DeviceArray:
+        """The addresses of a column's values, one per segment."""
+        _, addresses, *_ = self._described()
+        count = len(self._symbols)
+        return addresses.part(column * count, (column + 1) * count)
+
+    def require(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
+        """Bring the columns to the device that are not there yet."""
+        missing = sorted({c for c in columns if c != snapshot.schema.symbol_index} - self._present)
+        for column in missing:
+            self._bring(snapshot, column)
+            self._present.add(column)
+        if missing:
+            self._tables = None
+
+    def _bring(self, snapshot: Snapshot, column: int) -> None:
+        lengths = snapshot.lengths
+        width = snapshot.schema.fields[column].type.dtype.itemsize
+        for source, target, size in (
+            (snapshot.addresses[column], self._addresses[column], width),
+            (snapshot.validity[column], self._validity[column], 1),
+        ):
+            there = np.flatnonzero((source != 0) & (lengths > 0))
+            if not len(there):
+                continue
+            sizes = [aligned(int(n) * size) for n in lengths[there]]
+            memory = self._driver.allocate(sum(sizes))
+            self._kept.append(memory)
+            address = memory.address
+            for segment, room in zip(there.tolist(), sizes, strict=True):
+                self._driver.to_device(address, int(source[segment]), int(lengths[segment]) * size)
+                target[segment] = address
+                address += room
+        self._driver.synchronize()

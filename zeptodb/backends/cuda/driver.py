@@ -1,0 +1,155 @@
+"""What the CUDA backend needs of a device, and the arrays that lie there.
+
+CuPy implements the Protocol for real devices (`cupy_driver.py`), an emulator for tests. Nothing here touches a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zeptodb.errors import ZeptoError
+
+Int64Array = npt.NDArray[np.int64]
+Argument = "DeviceArray | int | float | None"
+
+
+class DeviceError(ZeptoError, RuntimeError):
+    """The device or its driver refused something."""
+
+
+class OutOfDeviceMemoryError(DeviceError, MemoryError):
+    """The device has no room for what a query needs; the caller runs it on the CPU."""
+
+
+class DeviceMemory(Protocol):
+    """A range of device memory; it goes back when the last reference is gone.
+
+    Attributes:
+        address: of its first byte, aligned to 256 bytes.
+        size_bytes: its length.
+    """
+
+    address: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceArray:
+    """A one-dimensional array in device memory. It takes part in no numpy operation: copies are made by name.
+
+    Attributes:
+        memory: what keeps it; an array may be a part of it.
+        address: of its first element.
+        count: elements.
+        dtype: of an element.
+    """
+
+    memory: DeviceMemory
+    address: int
+    count: int
+    dtype: np.dtype[np.generic]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all elements."""
+        return self.count * self.dtype.itemsize
+
+    def part(self, first: int, after: int) -> DeviceArray:
+        """Elements `first` to `after` (exclusive), in the same memory."""
+        if not 0 <= first <= after <= self.count:
+            raise IndexError(f"elements {first} to {after} of {self.count}")
+        return DeviceArray(self.memory, self.address + first * self.dtype.itemsize, after - first, self.dtype)
+
+    def __len__(self) -> int:
+        """Elements."""
+        return self.count
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: an implicit copy from the device is a mistake."""
+        raise TypeError("A device array does not turn into a numpy array by itself; copy it with Driver.to_host.")
+
+    __array_ufunc__ = None
+    __iter__ = None
+
+
+class Driver(Protocol):
+    """One device. Copies and launches run in order, one after the other, on the device's stream of the backend.
+
+    `to_device` and `to_host` may return before the copy has been made: the host memory must stay as it is until
+    `synchronize`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name of the kind of device: cuda or emu."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The device in words: "NVIDIA H200"."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Which device of the machine it is, counted from 0."""
+        ...
+
+    @property
+    def memory_bytes(self) -> tuple[int, int]:
+        """Free and total bytes of device memory."""
+        ...
+
+    def allocate(self, size_bytes: int) -> DeviceMemory:
+        """At least `size_bytes` (1 or more), contents undefined; raises OutOfDeviceMemoryError."""
+        ...
+
+    def register(self, address: int, size_bytes: int) -> None:
+        """Page-lock host memory, so that copies are fast and run beside other work; raises DeviceError."""
+        ...
+
+    def unregister(self, address: int) -> None:
+        """Let page-locked memory go."""
+        ...
+
+    def to_device(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy host memory at address `source` to device memory at address `target`."""
+        ...
+
+    def to_host(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy device memory at address `source` to host memory at address `target`."""
+        ...
+
+    def on_device(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy within the device; the ranges do not overlap."""
+        ...
+
+    def clear(self, target: int, size_bytes: int) -> None:
+        """Set device memory to zero."""
+        ...
+
+    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+        """Run a kernel of `kernels/` with at least `threads` threads (0: do nothing); None is the address 0."""
+        ...
+
+    def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
+        """sums[0] = 0, sums[i + 1] = sums[i] + values[i]; int64, `sums` has one element more."""
+        ...
+
+    def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
+        """order = the int64 places of the int64 `keys` in ascending order, equal ones in their order."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until everything asked for so far is done; raises DeviceError when something failed."""
+        ...
+
+
+def address_of(array: npt.NDArray[np.generic]) -> int:
+    """Address of the first element of a host array."""
+    address: int = array.__array_interface__["data"][0]
+    return address
