@@ -24,11 +24,8 @@ from zeptodb.backends.cpu.expression import (
 )
 from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.states import (
-    add_exactly,
     add_to,
-    add_variance,
     dot_within,
-    is_above,
     merge,
     reset,
     sum_within,
@@ -52,7 +49,7 @@ from zeptodb.backends.primitives import (
     VARIANCE,
 )
 from zeptodb.backends.program import BLOCK_ROWS
-from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, store_int64
+from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, prefetch, store_int64
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -64,27 +61,6 @@ _WORK_AREAS = 5
 def accumulator_words(registers: int) -> int:
     """Words of scratch memory that `accumulate` needs."""
     return scratch_words(registers) + _WORK_AREAS * BLOCK_ROWS + 8 + BLOCK_ROWS // 8
-
-
-@inline
-def _reset(opcode: int, state: int) -> None:
-    """Make one state whose words follow one another that of no rows."""
-    reset(opcode, state, 8, 1)
-
-
-@inline
-def _add_exactly(state: int, value: float) -> None:
-    """`states.add_exactly` for words that follow one another."""
-    add_exactly(state, 8, value)
-
-
-@inline
-def _add_variance(state: int, center: float, total: float, squares: float, count: int) -> None:
-    """`states.add_variance` for words that follow one another."""
-    add_variance(state, 8, center, total, squares, count)
-
-
-_is_above = is_above
 
 
 @inline
@@ -128,6 +104,7 @@ def _take_pieces(
     The values are those of the rows from `row` on, or of those listed at address `rows`.
     """
     bound = pointer_int64(bounds)
+    lines = BLOCK_ROWS // 8 // pieces + 1 if pieces > 1 and rows == 0 else 0
     for k in range(pieces):
         first, after, place = bound[k], bound[k + 1], state + 8 * k
         if first == after:
@@ -140,6 +117,8 @@ def _take_pieces(
         elif opcode == LAST:
             store_int64(place, row + (after - 1 if rows == 0 else load_int64(rows + 8 * (after - 1))))
         else:
+            for line in range(k * lines, (k + 1) * lines):
+                prefetch(left + 8 * BLOCK_ROWS + 64 * line)
             _take(
                 opcode, left + 8 * first, right + 8 * first, left_valid + first if left_valid != 0 else 0,
                 right_valid + first if right_valid != 0 else 0, after - first, place, stride, work,
@@ -254,6 +233,8 @@ def accumulate(
     primitives: Int64Array,
     columns: Int64Array,
     partials: Int64Array,
+    taken_columns: Int64Array,
+    taken: Int64Array,
     scratch: Int64Array,
     flags: Int64Array,
 ) -> None:
@@ -261,7 +242,9 @@ def accumulate(
 
     Sections are rows of (predicate low, high, register or -1, arguments low, high, primitives low, high, how rows are
     chosen, and offset and number of the intervals among the lists); primitives rows of (opcode, left register, right
-    register, first slot). flags[0] becomes 1 when integer arithmetic left int64.
+    register, first slot). flags[0] becomes 1 when integer arithmetic left int64. `taken_columns` are rows of (slot of
+    a FIRST or LAST, 8-byte column); taken[k, piece] becomes what that column holds in the row found, while it is in the
+    cache.
     """
     selection = scratch.ctypes.data + 8 * scratch_words_inline(registers)
     work = selection + 8 * BLOCK_ROWS
@@ -364,6 +347,12 @@ def accumulate(
                             opcode, scratch[left], scratch[right], scratch[registers + left],
                             scratch[registers + right], bounds, pieces, row, rows, place, stride, work,
                         )  # fmt: skip
+            for k in range(taken_columns.shape[0]):
+                column = load_int64(columns[0] + taken_columns[k, 1] * columns[1] + 8 * segment)
+                for place in range(piece, piece + pieces):
+                    found = partials[taken_columns[k, 0], place]
+                    if found >= row:
+                        taken[k, place] = load_int64(column + 8 * found)
             piece += pieces - 1
             row = stop
     if overflows != 0:

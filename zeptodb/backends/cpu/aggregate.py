@@ -21,13 +21,14 @@ from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.backends.finish import FINISHERS, Groups
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
-from zeptodb.backends.results import overflow
+from zeptodb.backends.results import overflow, result_type
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
+_EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
     else:
         plan = lower(operation.aggregates, scan.predicate, nullable_in(scan.snapshot), scan.snapshot.schema)
     layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
-    accumulate = partial(_accumulate, pool, columns, plan)
+    is_known = summaries is not None and summarized is not None and layout.is_summarized
+    along = _ends_to_take(plan, scan) if layout.order is None and not is_known else {}
+    taken = np.empty((len(along), layout.pieces.count), dtype=np.int64)
+    accumulate = partial(_accumulate, pool, columns, plan, taken_columns=tuple(along.values()), taken=taken)
     summarized_rows = 0
     if summaries is not None and summarized is not None and layout.is_summarized:
         partials, scanned_rows = summaries.partials(summarized, scan.snapshot, layout.pieces, accumulate)
@@ -77,10 +81,13 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
         chosen = words[plan.rows_slot] > 0
         if not chosen.all():
             words = words[:, chosen]
+            taken = taken[:, chosen] if along else taken
             segments = None if segments is None else segments[chosen]
             buckets = None if buckets is None else buckets[chosen]
     groups = Groups(words)
-    ends = _end_values(pool, scan, columns, plan, layout, partials, groups)
+    ends = _end_values(pool, scan, columns, plan, layout, partials, groups, known=frozenset(along))
+    for k, values in zip(along, taken, strict=True):
+        ends[k] = _taken(groups.ints(plan.slots[k][0]), values, plan.ends[k])
     vectors = tuple(
         ends[k] if k in ends else FINISHERS[item.op](groups, plan.slots[k], item)
         for k, item in enumerate(operation.aggregates)
@@ -148,8 +155,39 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
     return _Layout(pieces, order, bounds, None, distinct, is_mixed=True, is_summarized=known)
 
 
-def _accumulate(pool: WorkerPool, columns: Columns, plan: Plan, pieces: Pieces) -> Int64Array:
-    """The table of partial results, [slot, piece]."""
+def _ends_to_take(plan: Plan, scan: Scan) -> dict[int, tuple[int, int]]:
+    """Slot and column of each FIRST and LAST (by the place of the aggregate) whose values the kernel can take along."""
+    nullable, symbol = nullable_in(scan.snapshot), scan.snapshot.schema.symbol_index
+    return {
+        k: (plan.slots[k][0], expression.index)
+        for k, expression in plan.ends.items()
+        if isinstance(expression, ColumnRef)
+        and expression.type in _EIGHT_BYTES
+        and expression.index not in nullable
+        and expression.index != symbol
+    }
+
+
+def _taken(rows: Int64Array, values: Int64Array, expression: Expression) -> Vector:
+    """What the kernel took in `rows`; NULL where there is none."""
+    is_there = rows >= 0
+    kind = result_type(expression)
+    if is_there.all():
+        return Vector(values.view(kind.dtype), None, kind)
+    return Vector(np.where(is_there, values, 0).view(kind.dtype), is_there, kind)
+
+
+def _accumulate(
+    pool: WorkerPool,
+    columns: Columns,
+    plan: Plan,
+    pieces: Pieces,
+    *,
+    taken_columns: tuple[tuple[int, int], ...] = (),
+    taken: Int64Array = _NO_TIMES,
+) -> Int64Array:
+    """The table of partial results, [slot, piece]; fills `taken` from `taken_columns`, too."""
+    taken_table = np.array(taken_columns, dtype=np.int64).reshape(-1, 2)
     partials = np.empty((plan.width, pieces.count), dtype=np.int64)
     flags = np.zeros(1, dtype=np.int64)
     program, run_section = plan.program, interpreter()
@@ -159,7 +197,7 @@ def _accumulate(pool: WorkerPool, columns: Columns, plan: Plan, pieces: Pieces) 
         kernels.accumulate(
             run_section, counter, budget, pieces.morsels, pieces.segments, pieces.starts, pieces.ends, program.code,
             program.lists, program.constants, program.registers, plan.sections, plan.primitives, columns.words,
-            partials, scratch(words), flags,
+            partials, taken_table, taken, scratch(words), flags,
         )  # fmt: skip
 
     pool.run(work, pieces.morsel_count, rows=pieces.rows)
@@ -209,11 +247,14 @@ def _end_values(
     layout: _Layout,
     partials: Int64Array,
     groups: Groups,
+    *,
+    known: frozenset[int],
 ) -> dict[int, Vector]:
-    """The columns of FIRST and LAST, by the place of the aggregate."""
+    """The columns of FIRST and LAST, by the place of the aggregate, but for those that are known."""
     columns_at: dict[int, Vector] = {}
-    for slot in dict.fromkeys(plan.slots[k][0] for k in plan.ends):
-        places = [k for k in plan.ends if plan.slots[k][0] == slot]
+    sought = [k for k in plan.ends if k not in known]
+    for slot in dict.fromkeys(plan.slots[k][0] for k in sought):
+        places = [k for k in sought if plan.slots[k][0] == slot]
         expressions = tuple(plan.ends[k] for k in places)
         found = groups.ints(slot)
         if layout.order is None:
