@@ -102,7 +102,7 @@ def find_kernel_cache() -> KernelCache:
 
     folder = jit.cache_directory()
     files = [] if folder is None else [path for path in folder.iterdir() if path.is_file()]
-    compiled = sum(path.suffix == ".nbi" for path in files)
+    compiled = 0 if folder is None else jit.compiled_kernels(folder)
     return KernelCache(folder, sum(path.stat().st_size for path in files), compiled, len(jit.KERNELS))
 
 

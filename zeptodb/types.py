@@ -32,6 +32,8 @@ class ColumnType(Enum):
     SYMBOL = "SYMBOL"
     HUGEINT = "HUGEINT"
 
+    __hash__ = object.__hash__  # in C; members are what they are
+
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """The numpy dtype of one stored value (int32 codes for STRING, int64 ns since the epoch for TIMESTAMP_NS)."""
@@ -87,6 +89,7 @@ class Schema:
     timestamp: str | None = None
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _positions: dict[str, int] = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Reject duplicate names and roles that no column has."""
@@ -100,6 +103,11 @@ class Schema:
         for role in (self.symbol, self.timestamp):
             if role is not None and role not in self.names:
                 raise unknown_column(role, "(schema)", self.names)
+        object.__setattr__(self, "_hash", hash((self.fields, self.symbol, self.timestamp)))
+
+    def __hash__(self) -> int:
+        """Hash of all fields, computed once: schemas are looked up by each query."""
+        return self._hash
 
     def index(self, name: str, *, table: str = "(schema)") -> int:
         """Position of the column called `name` (case-insensitive); raises UnknownColumnError or InvalidTypeError."""

@@ -7,7 +7,7 @@ sum of the absolute terms, the same on every run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -52,6 +52,8 @@ class AggregateOp(Enum):
     STDDEV_SAMP = "stddev_samp"
     STDDEV_POP = "stddev_pop"
 
+    __hash__ = object.__hash__  # in C; members are what they are
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
@@ -67,6 +69,15 @@ class Aggregate:
     op: AggregateOp
     arguments: tuple[Expression, ...] = ()
     condition: Expression | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Hash once: aggregates are looked up by each query."""
+        object.__setattr__(self, "_hash", hash((self.op, self.arguments, self.condition)))
+
+    def __hash__(self) -> int:
+        """Hash of all fields."""
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ class Kind(Enum):
     FLOAT = "float64"
     BOOL = "three-valued boolean"
 
+    __hash__ = object.__hash__  # in C; members are what they are
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnRef:
@@ -173,4 +175,14 @@ class IsNull:
         return Kind.BOOL
 
 
-Expression = ColumnRef | Constant | ToFloat | Arithmetic | Bucket | Comparison | InList | Logical | Not | IsNull
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Stands for the `position`-th number of a predicate in what backends keep of it; no operator holds any."""
+
+    position: int
+    kind: Kind
+
+
+Expression = (
+    ColumnRef | Constant | ToFloat | Arithmetic | Bucket | Comparison | InList | Logical | Not | IsNull | Parameter
+)

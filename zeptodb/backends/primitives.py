@@ -23,9 +23,20 @@ from zeptodb.backends.expression import (
     Expression,
     Kind,
     Logical,
+    Parameter,
     ToFloat,
 )
-from zeptodb.backends.program import Assembler, BoolToInt, Node, NullWhereNull, Program, Section, may_be_null
+from zeptodb.backends.program import (
+    Assembler,
+    BoolToInt,
+    Node,
+    NullWhereNull,
+    Program,
+    Section,
+    may_be_null,
+    parametrized,
+    shape_of,
+)
 from zeptodb.types import Schema
 
 Int64Array = npt.NDArray[np.int64]
@@ -96,6 +107,12 @@ class Plan:
     operands: tuple[tuple[Node, ...], ...]
     ends: dict[int, Expression]
 
+    def with_program(self, program: Program) -> Plan:
+        """The plan with another program of the same shape."""
+        return Plan(
+            program, self.sections, self.primitives, self.width, self.rows_slot, self.slots, self.operands, self.ends
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Primitive:
@@ -125,11 +142,33 @@ class _Collector:
         return may_be_null(node, self.nullable)
 
 
-@lru_cache(maxsize=512)
 def lower(
     aggregates: tuple[Aggregate, ...], predicate: Expression | None, nullable: frozenset[int], schema: Schema
 ) -> Plan:
-    """Plan `aggregates` over the rows that pass `predicate`, when the columns `nullable` hold NULLs."""
+    """Plan `aggregates` over the rows that pass `predicate`, when the columns `nullable` hold NULLs.
+
+    Predicates that differ in numbers only share the work.
+    """
+    if predicate is None:
+        return _lower(aggregates, None, nullable, schema)
+    shape, numbers = shape_of(predicate)
+    key = aggregates, shape, nullable, schema
+    plan = _PLANS.get(key)
+    if plan is None:
+        if len(_PLANS) >= _KEPT_PLANS:
+            _PLANS.clear()
+        plan = _PLANS[key] = _lower(aggregates, parametrized(predicate)[0], nullable, schema)
+    return plan if not numbers else plan.with_program(plan.program.with_values(numbers))
+
+
+_KEPT_PLANS = 512
+_PLANS: dict[tuple[tuple[Aggregate, ...], tuple[object, ...], frozenset[int], Schema], Plan] = {}
+
+
+@lru_cache(maxsize=_KEPT_PLANS)
+def _lower(
+    aggregates: tuple[Aggregate, ...], predicate: Expression | None, nullable: frozenset[int], schema: Schema
+) -> Plan:
     collector = _Collector(nullable)
     rows_slot = collector.add(ROWS)
     slots = []
@@ -262,7 +301,7 @@ def _may_fail(node: Node) -> bool:
             return True
         case Arithmetic() | Comparison() | Logical():
             return _may_fail(node.left) or _may_fail(node.right)
-        case ColumnRef() | Constant():
+        case ColumnRef() | Constant() | Parameter():
             return False
         case _:
             return _may_fail(node.argument)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ from zeptodb.backends.expression import (
     Kind,
     Logical,
     Not,
+    Parameter,
     ToFloat,
 )
 from zeptodb.types import ColumnType
@@ -140,12 +141,28 @@ class Program:
             are filled before the first block.
         lists: values of all IN lists, each ascending (floats as bits, NaN last).
         registers: how many there are.
+        parameters: row of `constants`, position of the value, and whether it is a float.
+        intervals: offset in `lists`, and the predicate whose intervals stand there.
     """
 
     code: Int64Array
     constants: Int64Array
     lists: Int64Array
     registers: int
+    parameters: tuple[tuple[int, int, bool], ...] = ()
+    intervals: tuple[tuple[int, Expression], ...] = ()
+
+    def with_values(self, values: Sequence[float]) -> Program:
+        """The program with the values of its parameters."""
+        constants, lists = self.constants.copy(), self.lists
+        for row, position, is_float in self.parameters:
+            constants[row, 1] = float_bits(float(values[position])) if is_float else int(values[position])
+        if self.intervals:
+            lists = lists.copy()
+            for offset, predicate in self.intervals:
+                bounds = _intervals(predicate, values)
+                lists[offset : offset + len(bounds)] = bounds
+        return Program(self.code, constants, lists, self.registers)
 
 
 class Assembler:
@@ -156,7 +173,8 @@ class Assembler:
         self._symbol_column = symbol_column
         self._code: list[list[int]] = []
         self._lists: list[int] = []
-        self._constants: dict[tuple[int, bool, bool], int] = {}
+        self._constants: dict[tuple[int, bool, bool] | tuple[Parameter, bool], int] = {}
+        self._intervals: list[tuple[int, Expression]] = []
         self._temporaries = 0
         self._known: dict[Node, int] = {}
         self._virtual: list[list[int]] = []
@@ -181,8 +199,8 @@ class Assembler:
         if self._symbol_column in found or not nullable.isdisjoint(found):
             return None
         offset = len(self._lists)
-        for column, (least, greatest) in found.items():
-            self._lists.extend((column, least, greatest))
+        self._lists += _intervals(predicate)
+        self._intervals.append((offset, predicate))
         return offset, len(found)
 
     def finish(self) -> tuple[Program, int]:
@@ -193,12 +211,18 @@ class Assembler:
             registers = code[:, column]
             constant = registers < 0
             registers[constant] = offset - 1 - registers[constant]
-        constants = np.array(
-            [(offset + i, bits, is_bool, is_valid) for (bits, is_bool, is_valid), i in self._constants.items()],
-            dtype=np.int64,
-        ).reshape(-1, 4)
+        rows: list[tuple[int, int, bool, bool]] = []
+        parameters: list[tuple[int, int, bool]] = []
+        for i, key in enumerate(self._constants):
+            if isinstance(key[0], Parameter):
+                parameters.append((i, key[0].position, key[1]))
+                rows.append((offset + i, 0, False, True))
+            else:
+                rows.append((offset + i, *key))
+        constants = np.array(rows, dtype=np.int64).reshape(-1, 4)
         lists = np.array(self._lists, dtype=np.int64)
-        return Program(code, constants, lists, offset + len(constants)), offset
+        count = offset + len(constants)
+        return Program(code, constants, lists, count, tuple(parameters), tuple(self._intervals)), offset
 
     def _allocate(self, results: list[int]) -> list[int]:
         """Give the section's virtual registers physical ones; a register is free again after its last use."""
@@ -249,7 +273,13 @@ class Assembler:
         bits = float_bits(float(value)) if node.kind is Kind.FLOAT else int(value)
         return self._constant(bits, is_bool=node.kind is Kind.BOOL, is_valid=node.value is not None)
 
+    def _parameter(self, node: Parameter, *, is_float: bool = False) -> int:
+        key = node, is_float or node.kind is Kind.FLOAT
+        return -1 - self._constants.setdefault(key, len(self._constants))
+
     def _to_float(self, node: ToFloat) -> int:
+        if isinstance(node.argument, Parameter):
+            return self._parameter(node.argument, is_float=True)
         if isinstance(node.argument, Constant):
             value = node.argument.value
             return self._literal(Constant(None if value is None else float(value), Kind.FLOAT))
@@ -312,6 +342,7 @@ _LOWERING: dict[type, Callable[[Assembler, Any], int]] = {
     IsNull: Assembler._is_null,
     BoolToInt: Assembler._bool_to_int,
     NullWhereNull: Assembler._null_where_null,
+    Parameter: Assembler._parameter,
 }
 _BINARY = frozenset(
     {
@@ -337,7 +368,7 @@ def columns_in(node: Node) -> frozenset[int]:
     match node:
         case ColumnRef():
             return frozenset({node.index})
-        case Constant():
+        case Constant() | Parameter():
             return frozenset()
         case Arithmetic() | Comparison() | Logical():
             return columns_in(node.left) | columns_in(node.right)
@@ -354,7 +385,7 @@ def may_be_null(node: Node, nullable: frozenset[int]) -> bool:
             return node.index in nullable
         case Constant():
             return node.value is None
-        case IsNull():
+        case IsNull() | Parameter():
             return False
         case Arithmetic() | Comparison() | Logical():
             return may_be_null(node.left, nullable) or may_be_null(node.right, nullable)
@@ -364,21 +395,73 @@ def may_be_null(node: Node, nullable: frozenset[int]) -> bool:
             return may_be_null(node.argument, nullable)
 
 
-def _collect_intervals(node: Expression, found: dict[int, tuple[int, int]]) -> bool:
+def shape_of(node: Node) -> tuple[tuple[object, ...], list[float]]:
+    """What two expressions have in common that differ in numbers only, hashable, and the numbers, in order."""
+    shape: list[object] = []
+    numbers: list[float] = []
+    _describe(node, shape, numbers)
+    return tuple(shape), numbers
+
+
+def _describe(node: Node, shape: list[object], numbers: list[float]) -> None:
+    kind = type(node)
+    shape.append(kind)
+    if isinstance(node, (Comparison, Logical, Arithmetic)):
+        shape.append(node.op)
+        _describe(node.left, shape, numbers)
+        _describe(node.right, shape, numbers)
+    elif isinstance(node, (Not, IsNull, ToFloat)):
+        _describe(node.argument, shape, numbers)
+    elif isinstance(node, Constant) and _is_number(node):
+        shape.append(node.kind)
+        numbers.append(node.value)  # type: ignore[arg-type]
+    else:
+        shape.append(node)
+
+
+def _is_number(node: Constant) -> bool:
+    return node.value is not None and node.kind is not Kind.BOOL
+
+
+def parametrized(node: Expression, first: int = 0) -> tuple[Expression, int]:
+    """The expression with the numbers that `shape_of` lists as parameters from `first` on, and the next position."""
+    if isinstance(node, Constant) and _is_number(node):
+        return Parameter(first, node.kind), first + 1
+    if isinstance(node, (Comparison, Logical, Arithmetic)):
+        left, middle = parametrized(node.left, first)
+        right, end = parametrized(node.right, middle)
+        return replace(node, left=left, right=right), end
+    if isinstance(node, (Not, IsNull, ToFloat)):
+        argument, end = parametrized(node.argument, first)
+        return replace(node, argument=argument), end
+    return node, first
+
+
+def _intervals(predicate: Expression, values: Sequence[float] = ()) -> list[int]:
+    """Column, least and greatest of each interval of a predicate that is a conjunction of such."""
+    found: dict[int, tuple[int, int]] = {}
+    _collect_intervals(predicate, found, values)
+    return [number for column, bounds in found.items() for number in (column, *bounds)]
+
+
+def _collect_intervals(node: Expression, found: dict[int, tuple[int, int]], values: Sequence[float] = ()) -> bool:
     """Narrow the intervals of columns by a conjunction of comparisons with constants; False when it is not one."""
     if isinstance(node, Logical):
-        return node.op == "and" and _collect_intervals(node.left, found) and _collect_intervals(node.right, found)
+        return node.op == "and" and all(_collect_intervals(part, found, values) for part in (node.left, node.right))
     if not isinstance(node, Comparison) or node.op not in _MIRRORED:
         return False
     column, constant, op = node.left, node.right, node.op
-    if isinstance(column, Constant):
+    if isinstance(column, (Constant, Parameter)):
         column, constant, op = constant, column, _MIRRORED[op]
     if not isinstance(column, ColumnRef) or column.type not in _INT64_COLUMNS:
         return False
-    if not isinstance(constant, Constant) or constant.value is None:
+    if isinstance(constant, Parameter):
+        value = int(values[constant.position]) if values else 0
+    elif isinstance(constant, Constant) and constant.value is not None:
+        value = int(constant.value)
+    else:
         return False
     least, greatest = found.get(column.index, (_INT64_MIN, _INT64_MAX))
-    value = int(constant.value)
     if op in {">", "<"} and value == (_INT64_MAX if op == ">" else _INT64_MIN):
         least, greatest = _INT64_MAX, _INT64_MIN
     if op in {">", ">=", "="}:

@@ -26,5 +26,9 @@ def result_type(expression: Expression) -> ColumnType:
 
 
 def nullable_columns(snapshot: Snapshot) -> frozenset[int]:
-    """Columns with a NULL somewhere."""
-    return frozenset(np.flatnonzero(snapshot.validity.any(axis=1)).tolist())
+    """Columns with a NULL somewhere, found out once per version of the table."""
+    known: frozenset[int] | None = snapshot.derived.get("nullable_columns")
+    if known is None:
+        known = frozenset(np.flatnonzero(snapshot.validity.any(axis=1)).tolist())
+        snapshot.derived["nullable_columns"] = known
+    return known

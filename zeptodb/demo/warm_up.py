@@ -49,4 +49,4 @@ def _show_progress(work: Future[None], *, is_shown: bool) -> None:
                 if work.done():
                     raise
                 bar.total = len(jit.KERNELS)
-                bar.update(sum(bool(kernel.signatures) for kernel in jit.KERNELS) - bar.n)
+                bar.update(sum(kernel.is_ready for kernel in jit.KERNELS) - bar.n)

@@ -57,9 +57,9 @@ def is_lossy(scaled: float, limit: float, bits: int) -> bool:
         return False
     if nearest == 0.0 or magnitude > 2.0**bits:
         return True
-    exponent = math.frexp(magnitude)[1]
-    ulps: float = math.ldexp(2.0, exponent - bits)
-    return bool(distance > ulps)
+    # Two units in the last place: a power of two, whose exponent stands in the upper bits of a float64.
+    exponent = (np.float64(magnitude).view(np.int64) >> 52) + 2 - bits
+    return bool(distance > np.int64(exponent << 52).view(np.float64))
 
 
 @kernel

@@ -28,6 +28,8 @@ class SqlType(Enum):
     VARCHAR = "VARCHAR"
     INTERVAL = "INTERVAL"
 
+    __hash__ = object.__hash__  # in C; members are what they are
+
     @property
     def is_integer(self) -> bool:
         """Whether values are whole numbers, timestamps among them."""

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from zeptodb.backends.expression import ColumnRef, Comparison, ComparisonOp, Constant, Expression, InList, Logical, Not
+from zeptodb.backends.expression import (
+    ColumnRef,
+    Comparison,
+    ComparisonOp,
+    Constant,
+    Expression,
+    InList,
+    Kind,
+    Logical,
+    Not,
+)
 from zeptodb.sql.bound import Bound, BoundConstant, BoundExpression, Rejection, SqlType, StringCodeList, string_code
 from zeptodb.sql.numeric import comparable_pair
 from zeptodb.types import ColumnType
 
 _FLIPPED: dict[ComparisonOp, ComparisonOp] = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+_WHOLE_NUMBERS = frozenset({SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP})
+_INT64_LITERALS = frozenset({SqlType.INTEGER, SqlType.BIGINT})
 
 
 def combine(word: Literal["and", "or"], left: Bound, right: Bound) -> Bound:
@@ -29,6 +43,9 @@ def compare(op: ComparisonOp, left: Bound, right: Bound) -> Bound | Rejection:
         if isinstance(right, BoundConstant):
             return _compare_constants(op, left, right)
         return compare(_FLIPPED[op], right, left)
+    if left.type in _WHOLE_NUMBERS and isinstance(right, BoundConstant) and right.type in _INT64_LITERALS:
+        whole = Comparison(op, left.expression, Constant(cast(int, right.value), Kind.INT))  # what most statements have
+        return BoundExpression(whole, SqlType.BOOLEAN)
     if _is_unsettled_symbol(left) and isinstance(right, BoundConstant) and isinstance(right.value, str):
         return BoundConstant(False, SqlType.BOOLEAN)  # noqa: FBT003
     if left.type is SqlType.VARCHAR or (isinstance(right, BoundExpression) and right.type is SqlType.VARCHAR):

@@ -54,8 +54,13 @@ def unit_ns(name: str) -> int | None:
     return None if unit is None else UNIT_NS[unit]
 
 
+_LONG_DIGITS = 40
+
+
 def number(text: str) -> BoundConstant | None:
     """A numeric literal: INTEGER, BIGINT or HUGEINT by size, DECIMAL with a point, DOUBLE with an exponent."""
+    if len(text) < _LONG_DIGITS and text.isdecimal() and text.isascii():
+        return integer(int(text))
     if not _NUMBER.fullmatch(text):
         return None
     if "e" in text.lower():

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from zeptodb.sql.parameters import Parameters
 
+# Whatever holds no literal is passed over in one go; nothing is tried at every character, and nothing backtracks.
 _LEXEME = re.compile(
-    r"""(?P<string>(?<!\w)'(?:[^']|'')*')
-    |(?P<exponent>(?<![\w$.])(?:\d+\.?\d*|\.\d+)[eE][+-]?\d+(?![\w.]))
-    |(?P<decimal>(?<![\w$.])(?:\d+\.\d*|\.\d+)(?![\w.]))
-    |(?P<integer>(?<![\w$.])\d+(?![\w.]))
-    |(?P<name>"(?:[^"]|"")*")
-    |(?P<other>'|"|--|/\*|\$\w*\$|\x00)""",
+    r"""(?:[^\w'"$.\-/\x00]+|[^\W\d][\w.]*+|-(?!-)|/(?!\*))*+
+    (?:(?P<string>(?<!\w)'(?:[^']|'')*+')
+    |(?P<exponent>(?:\d++(?:\.\d*+)?+|\.\d++)[eE][+-]?\d++(?![\w.]))
+    |(?P<decimal>(?:\d++\.\d*+|\.\d++)(?![\w.]))
+    |(?P<integer>\d++(?![\w.]))
+    |(?P<name>"(?:[^"]|"")*+"|\$\w*+(?!\$)[\w.]*+|[\d.][\w.]*+)
+    |(?P<other>['"$\x00\-/])
+    |\Z)""",
     re.VERBOSE,
 )
 _LONGEST_TEXT = 16_384
@@ -59,9 +62,11 @@ def lift(text: str, params: Parameters) -> Lifted | None:
         kind = match.lastgroup
         if kind == "name":
             continue
+        if kind is None:
+            break
         if kind == "other":
             return None
-        start, end = match.span()
+        start, end = match.span(kind)
         parts += (text[done:start], f"\x00{kind}\x00")
         texts.append(text[start:end])
         starts.append(start)

@@ -41,6 +41,9 @@ MAX_SORTED_ROWS = 4_000_000
 _TOP_SHARE = 4
 """Only if fewer than one row in this many is wanted does it pay to look for the first ones before sorting."""
 
+_FEW_ROWS = 4_096
+"""So many rows are sorted sooner than the first ones are found."""
+
 
 class SortTooLargeError(Exception):
     """A native plan turned out to sort more rows than it should; run the statement in DuckDB."""
@@ -97,7 +100,9 @@ def _run_aggregate(plan: AggregatePlan, engine: Engine) -> NativeAnswer:
             if _has_null_keys(snapshot):
                 raise NullTimesError
             scan = replace(scan, ranges=_in_segment_order(scan.ranges))
-        aggregates = tuple(_coded_aggregate(a, snapshot) for a in plan.aggregates)
+        aggregates = plan.aggregates
+        if any(a.condition is not None for a in aggregates):
+            aggregates = tuple(_coded_aggregate(a, snapshot) for a in aggregates)
         keys = tuple(_coded(key, snapshot) for key in plan.keys)
         result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket, keys))
         vectors: list[Vector] = []
@@ -150,8 +155,8 @@ def _top_scan(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan) -> 
     finish = plan.finish
     if finish.limit is None:
         return None
-    limit, first = finish.offset + finish.limit, finish.order[0]
-    if limit * _TOP_SHARE > scan.ranges.rows or not isinstance(first.expression, ColumnRef):
+    limit, first, rows = finish.offset + finish.limit, finish.order[0], scan.ranges.rows
+    if rows <= _FEW_ROWS or limit * _TOP_SHARE > rows or not isinstance(first.expression, ColumnRef):
         return None
     slot = first.expression.index
     if plan.slots[slot].type in (ColumnType.STRING, ColumnType.BOOL) or columns[slot].kind is Kind.BOOL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Expression, InList, Logical
 from zeptodb.sql.bound import BoundConstant, BoundExpression, StringCode, StringCodeList
@@ -68,8 +68,8 @@ def columns_of(expression: Expression) -> frozenset[int]:
         node = pending.pop()
         if isinstance(node, ColumnRef):
             found.add(node.index)
-        elif hasattr(node, "__dataclass_fields__"):
-            pending += [getattr(node, f.name) for f in fields(node)]  # type: ignore[arg-type]
+        else:
+            pending += [getattr(node, name) for name in getattr(node, "__match_args__", ())]  # fields of a dataclass
     return frozenset(found)
 
 

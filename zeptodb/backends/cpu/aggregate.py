@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,21 +14,22 @@ from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu.bars import find_bars
 from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
-from zeptodb.backends.cpu.finish_one import finish_one
+from zeptodb.backends.cpu.finish_one import can_finish_one, finish_one
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import Rows, write
-from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, nullable_in, uncut
+from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.backends.finish import FINISHERS, Groups
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
-from zeptodb.backends.results import overflow, result_type
-from zeptodb.storage.snapshot import Snapshot
+from zeptodb.backends.results import nullable_columns, overflow, result_type
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
+_FIRST = np.zeros(1, dtype=np.int64)
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
+_NO_COLUMNS = np.empty((0, 2), dtype=np.int64)
 _EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
 
@@ -59,16 +61,17 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
     summarized = None if summaries is None else summaries.plan(operation)
     if summaries is not None and summarized is not None and _is_one_value(operation, summarized):
         return _aggregate_one(pool, operation, summaries, summarized)
-    columns = _columns(scan.snapshot)
+    columns = Columns.of(scan.snapshot)
     if summarized is not None:
         plan = summarized.plan
     else:
-        plan = lower(operation.aggregates, scan.predicate, nullable_in(scan.snapshot), scan.snapshot.schema)
+        plan = lower(operation.aggregates, scan.predicate, nullable_columns(scan.snapshot), scan.snapshot.schema)
     layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
     is_known = summaries is not None and summarized is not None and layout.is_summarized
-    along = _ends_to_take(plan, scan) if layout.order is None and not is_known else {}
+    along = _ends_to_take(plan, scan) if plan.ends and layout.order is None and not is_known else {}
+    taken_columns = np.array(list(along.values()), dtype=np.int64) if along else _NO_COLUMNS
     taken = np.empty((len(along), layout.pieces.count), dtype=np.int64)
-    accumulate = partial(_accumulate, pool, columns, plan, taken_columns=tuple(along.values()), taken=taken)
+    accumulate = partial(_accumulate, pool, columns, plan, taken_columns=taken_columns, taken=taken)
     summarized_rows = 0
     if summaries is not None and summarized is not None and layout.is_summarized:
         partials, scanned_rows = summaries.partials(summarized, scan.snapshot, layout.pieces, accumulate)
@@ -85,13 +88,16 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
             segments = None if segments is None else segments[chosen]
             buckets = None if buckets is None else buckets[chosen]
     groups = Groups(words)
-    ends = _end_values(pool, scan, columns, plan, layout, partials, groups, known=frozenset(along))
-    for k, values in zip(along, taken, strict=True):
+    ends = _end_values(pool, scan, columns, plan, layout, partials, groups, known=along) if plan.ends else {}
+    for k, values in zip(along, taken, strict=False):
         ends[k] = _taken(groups.ints(plan.slots[k][0]), values, plan.ends[k])
-    vectors = tuple(
-        ends[k] if k in ends else FINISHERS[item.op](groups, plan.slots[k], item)
-        for k, item in enumerate(operation.aggregates)
-    )
+    if words.shape[1] == 1 and can_finish_one(operation.aggregates):
+        vectors = finish_one(words.reshape(-1), plan.slots, operation.aggregates, ends=ends)
+    else:
+        vectors = tuple(
+            ends[k] if k in ends else FINISHERS[item.op](groups, plan.slots[k], item)
+            for k, item in enumerate(operation.aggregates)
+        )
     return AggregateResult(segments, buckets, vectors, summarized_rows=summarized_rows)
 
 
@@ -109,21 +115,17 @@ def _aggregate_one(
     scan, plan = operation.scan, summarized.plan
 
     def accumulate(pieces: Pieces) -> Int64Array:
-        return _accumulate(pool, _columns(scan.snapshot), plan, pieces)
+        return _accumulate(pool, Columns.of(scan.snapshot), plan, pieces)
 
-    rows = int(scan.ranges.ends[0] - scan.ranges.starts[0])
-    words, scanned_rows = summaries.one_range(summarized, scan.snapshot, scan.ranges, rows, accumulate)
+    ranges = scan.ranges
+    start, end = int(ranges.starts[0]), int(ranges.ends[0])
+    rows = end - start
+    if rows <= PIECE_ROWS and (start % PIECE_ROWS or end != scan.snapshot.lengths[ranges.segments[0]]):
+        words, scanned_rows = accumulate(cut(ranges.segments, ranges.starts, ranges.ends)).reshape(-1), rows
+    else:
+        words, scanned_rows = summaries.one_range(summarized, scan.snapshot, ranges, rows, accumulate)
     found = finish_one(words, plan.slots, operation.aggregates)
     return AggregateResult(None, None, found, summarized_rows=rows - scanned_rows)
-
-
-def _columns(snapshot: Snapshot) -> Columns:
-    """The snapshot's columns, described once per version of the table."""
-    found = snapshot.derived.get("cpu_columns")
-    if found is None:
-        found = snapshot.derived["cpu_columns"] = Columns.of(snapshot)
-    result: Columns = found
-    return result
 
 
 def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, may_summarize: bool) -> _Layout:
@@ -136,7 +138,8 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
         segments, starts, ends, buckets = bars.segments, bars.starts, bars.ends, bars.buckets
         # Short bars are no blocks, and finding that out bar by bar takes time.
         may_summarize = may_summarize and int((ends - starts).max(initial=0)) >= PIECE_ROWS
-    is_apart = operation.by_symbol or (buckets is None and len(segments) == 1)
+    # Of one range, too, each bar is a group of its own, and bars ascend.
+    is_apart = operation.by_symbol or len(ranges.segments) == 1
     make_pieces = uncut if may_summarize and is_apart else cut
     pieces, known = make_pieces(segments, starts, ends), may_summarize
     if is_apart:
@@ -157,7 +160,7 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
 
 def _ends_to_take(plan: Plan, scan: Scan) -> dict[int, tuple[int, int]]:
     """Slot and column of each FIRST and LAST (by the place of the aggregate) whose values the kernel can take along."""
-    nullable, symbol = nullable_in(scan.snapshot), scan.snapshot.schema.symbol_index
+    nullable, symbol = nullable_columns(scan.snapshot), scan.snapshot.schema.symbol_index
     return {
         k: (plan.slots[k][0], expression.index)
         for k, expression in plan.ends.items()
@@ -183,11 +186,10 @@ def _accumulate(
     plan: Plan,
     pieces: Pieces,
     *,
-    taken_columns: tuple[tuple[int, int], ...] = (),
+    taken_columns: Int64Array = _NO_COLUMNS,
     taken: Int64Array = _NO_TIMES,
 ) -> Int64Array:
     """The table of partial results, [slot, piece]; fills `taken` from `taken_columns`, too."""
-    taken_table = np.array(taken_columns, dtype=np.int64).reshape(-1, 2)
     partials = np.empty((plan.width, pieces.count), dtype=np.int64)
     flags = np.zeros(1, dtype=np.int64)
     program, run_section = plan.program, interpreter()
@@ -197,7 +199,7 @@ def _accumulate(
         kernels.accumulate(
             run_section, counter, budget, pieces.morsels, pieces.segments, pieces.starts, pieces.ends, program.code,
             program.lists, program.constants, program.registers, plan.sections, plan.primitives, columns.words,
-            partials, taken_table, taken, scratch(words), flags,
+            partials, taken_columns, taken, scratch(words), flags,
         )  # fmt: skip
 
     pool.run(work, pieces.morsel_count, rows=pieces.rows)
@@ -232,10 +234,10 @@ def _end_times(
     timestamp = scan.snapshot.schema.timestamp_index
     if layout.is_mixed and timestamp >= 0:
         column = ColumnRef(timestamp, ColumnType.TIMESTAMP_NS)
-        for k in ends.tolist():
-            rows = partials[plan.primitives[k, 3]]
-            (vector,) = _values_at(pool, scan, columns, layout.pieces.segments, rows, (column,))
-            times[k] = vector.values
+        rows = partials[plan.primitives[ends, 3]].ravel()
+        segments = np.tile(layout.pieces.segments, len(ends))
+        (vector,) = _values_at(pool, scan, columns, segments, rows, (column,))
+        times[ends] = vector.values.reshape(len(ends), -1)
     return times
 
 
@@ -248,27 +250,46 @@ def _end_values(
     partials: Int64Array,
     groups: Groups,
     *,
-    known: frozenset[int],
+    known: Container[int],
 ) -> dict[int, Vector]:
     """The columns of FIRST and LAST, by the place of the aggregate, but for those that are known."""
+    places: dict[int, list[int]] = {}
+    for k in plan.ends:
+        if k in known:
+            continue
+        places.setdefault(plan.slots[k][0], []).append(k)
+    slots_of: dict[tuple[Expression, ...], list[int]] = {}
+    for slot, found in places.items():
+        slots_of.setdefault(tuple(plan.ends[k] for k in found), []).append(slot)
     columns_at: dict[int, Vector] = {}
-    sought = [k for k in plan.ends if k not in known]
-    for slot in dict.fromkeys(plan.slots[k][0] for k in sought):
-        places = [k for k in sought if plan.slots[k][0] == slot]
-        expressions = tuple(plan.ends[k] for k in places)
-        found = groups.ints(slot)
-        if layout.order is None:
-            rows, segments = found, layout.pieces.segments
-            if len(rows) != layout.pieces.count:  # groups without rows are gone
-                segments = segments[partials[plan.rows_slot] > 0]
-        elif layout.pieces.count:
-            rows = np.where(found >= 0, partials[slot][found], -1)
-            segments = layout.pieces.segments[found]
-        else:
-            rows, segments = found, np.zeros(len(found), dtype=np.int64)
+    for expressions, slots in slots_of.items():  # the first and the last of the same columns are read together
+        ends = [_end_rows(plan, layout, partials, groups, slot) for slot in slots]
+        segments, rows = (np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*ends, strict=True))
         vectors = _values_at(pool, scan, columns, segments, rows, expressions)
-        columns_at.update(zip(places, vectors, strict=True))
+        count = len(rows) // len(slots)
+        for i, slot in enumerate(slots):
+            parts = (_part(vector, i * count, (i + 1) * count) for vector in vectors)
+            columns_at.update(zip(places[slot], parts, strict=True))
     return columns_at
+
+
+def _end_rows(
+    plan: Plan, layout: _Layout, partials: Int64Array, groups: Groups, slot: int
+) -> tuple[Int64Array, Int64Array]:
+    """Segment and row of the end that each group found; row -1: none."""
+    found, pieces = groups.ints(slot), layout.pieces
+    if layout.order is None:
+        if len(found) == pieces.count:
+            return pieces.segments, found
+        return pieces.segments[partials[plan.rows_slot] > 0], found  # groups without rows are gone
+    if pieces.count:
+        return pieces.segments[found], np.where(found >= 0, partials[slot][found], -1)
+    return np.zeros(len(found), dtype=np.int64), found
+
+
+def _part(vector: Vector, low: int, high: int) -> Vector:
+    validity = None if vector.validity is None else vector.validity[low:high]
+    return Vector(vector.values[low:high], validity, vector.type)
 
 
 def _values_at(
@@ -283,6 +304,10 @@ def _values_at(
     listed = as_words(rows)
     missing = listed < 0
     has_missing = bool(missing.any())
+    if len(scan.ranges.segments) == 1 and not has_missing:
+        count = np.array([len(listed)], dtype=np.int64)
+        chosen = Rows(as_words(scan.ranges.segments), _FIRST, count, _FIRST, listed)
+        return write(pool, scan.snapshot, columns, chosen, len(listed), expressions, has_missing=False)
     owners = np.where(missing, -1, segments) if has_missing else segments
     changes = np.flatnonzero(owners[1:] != owners[:-1]) + 1
     bounds = np.concatenate(([0], changes, [len(owners)] if len(owners) else [])).astype(np.int64)

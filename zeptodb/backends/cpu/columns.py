@@ -28,7 +28,10 @@ class Columns:
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Columns:
-        """Describe `snapshot`."""
+        """Describe `snapshot`, once per version of its table."""
+        known: Columns | None = snapshot.derived.get("cpu_columns")
+        if known is not None:
+            return known
         addresses, validity = _rows_of_words(snapshot.addresses), _rows_of_words(snapshot.validity)
         symbols = np.ascontiguousarray(snapshot.symbols, dtype=np.int64)
         words = np.array(
@@ -42,7 +45,8 @@ class Columns:
             ],
             dtype=np.int64,
         )
-        return cls(words, (addresses, validity, symbols))
+        described = snapshot.derived["cpu_columns"] = cls(words, (addresses, validity, symbols))
+        return described
 
     def address_row(self, column: int) -> int:
         """Address of the row of addresses of a column, one per segment."""

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from zeptodb.backends import program
 from zeptodb.backends.cpu.lanes import Builder, Value, Values, constant_like, load_elements, to_double, typed_like
-from zeptodb.backends.cpu.linkage import call_by_address, compiled_address
-from zeptodb.jit import kernel_with_address
+from zeptodb.backends.cpu.linkage import call_by_address
+from zeptodb.jit import address_of_kernel, intrinsic, kernel_with_address
 
 AND_BYTES = 100
 """Bitwise AND of bytes: the validity of an operation on two operands."""
@@ -127,6 +124,8 @@ def _emit_loop(
     width: int,
 ) -> None:  # fmt: skip
     """Elements `first` to `last` (exclusive) in steps of `width`, which divides their number."""
+    from numba.core import cgutils
+
     vector_flag = None
     if width > 1:
         vector_flag = cgutils.alloca_once(builder, ir.VectorType(_INT64, width))
@@ -152,10 +151,11 @@ def _emit_loop(
             builder.store(builder.or_(builder.load(wrapped), word), wrapped)
 
 
-@intrinsic
-def _apply(
-    typing_context: object, opcode: object, first: object, second: object, out: object, count: object
-) -> tuple[object, object]:
+@intrinsic(5)
+def _apply() -> tuple[Any, Any]:
+    from numba import types
+    from numba.core import cgutils
+
     def generate(context: object, builder: Builder, signature: object, arguments: Values) -> Value:
         code, left, right, to, rows = arguments
         wrapped = cgutils.alloca_once_value(builder, ir.Constant(_INT64, 0))
@@ -178,12 +178,10 @@ def _apply(
     return types.int64(*([types.int64] * 5)), generate
 
 
-_table = cast(Callable[[int, int, int, int, int], int], _apply)
-
-
 @kernel_with_address
 def _elementwise(opcode: int, first: int, second: int, out: int, count: int) -> int:
-    return _table(opcode, first, second, out, count)
+    wrapped: int = _apply(opcode, first, second, out, count)
+    return wrapped
 
 
 apply = call_by_address(5)
@@ -193,4 +191,4 @@ from those at `first` and `second` (unused by unary operations). Negative when i
 
 def elementwise() -> int:
     """The address of the compiled table."""
-    return compiled_address(_elementwise, 5)
+    return address_of_kernel(_elementwise)

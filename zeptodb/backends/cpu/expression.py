@@ -20,8 +20,9 @@ import numpy.typing as npt
 from zeptodb.backends import program
 from zeptodb.backends.cpu.elementwise import AND_BYTES, apply
 from zeptodb.backends.cpu.lanes import multiply_overflows
-from zeptodb.backends.cpu.linkage import call_by_address, compiled_address
+from zeptodb.backends.cpu.linkage import call_by_address
 from zeptodb.jit import (
+    address_of_kernel,
     copy_bytes,
     inline,
     kernel_with_address,
@@ -419,7 +420,7 @@ run_section = call_by_address(11)
 
 def interpreter() -> int:
     """The address of the compiled interpreter."""
-    return compiled_address(_run_section, 11)
+    return address_of_kernel(_run_section)
 
 
 @inline

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
+_NO_ENDS: Mapping[int, Vector] = MappingProxyType({})
 _NULL = np.zeros(1, dtype=np.bool_)
 _NULL.flags.writeable = False
 
@@ -33,12 +36,29 @@ class _Words:
         return total + self.floats[slot + 1] if math.isfinite(total) else total
 
 
+_OPS = frozenset(
+    {
+        AggregateOp.COUNT_ROWS, AggregateOp.COUNT, AggregateOp.SUM, AggregateOp.AVG, AggregateOp.MIN, AggregateOp.MAX,
+        AggregateOp.VWAP, AggregateOp.FIRST, AggregateOp.LAST,
+    }
+)  # fmt: skip
+
+
+def can_finish_one(items: tuple[Aggregate, ...]) -> bool:
+    """Whether `finish_one` knows all of these aggregates."""
+    return all(item.op in _OPS for item in items)
+
+
 def finish_one(
-    words: Int64Array, slots: tuple[tuple[int, ...], ...], items: tuple[Aggregate, ...]
+    words: Int64Array,
+    slots: tuple[tuple[int, ...], ...],
+    items: tuple[Aggregate, ...],
+    *,
+    ends: Mapping[int, Vector] = _NO_ENDS,
 ) -> tuple[Vector, ...]:
-    """The columns of one group, as FINISHERS makes them; of counts, SUM, AVG, MIN, MAX and VWAP."""
+    """The columns of one group, as FINISHERS makes them; `ends` are those of FIRST and LAST, by place."""
     group = _Words(words)
-    return tuple(_finish(group, slots[k], item) for k, item in enumerate(items))
+    return tuple(ends[k] if k in ends else _finish(group, slots[k], item) for k, item in enumerate(items))
 
 
 def _finish(group: _Words, slots: tuple[int, ...], item: Aggregate) -> Vector:

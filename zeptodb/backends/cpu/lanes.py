@@ -15,15 +15,12 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from zeptodb.jit import with_arguments
+from zeptodb.jit import intrinsic
 
 _WIDTH = 8
 _DOUBLE = ir.DoubleType()
@@ -81,6 +78,8 @@ def typed_like(value: Value, scalar: ir.Type) -> ir.Type:
 
 def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, count: Value, extra: Values) -> Values:
     """Emit the vector loop, the fold of its lanes and the loop over the rest."""
+    from numba.core import cgutils  # where a kernel is compiled, and only there, is numba imported
+
     vectors = [ir.VectorType(scalar, _WIDTH) for scalar, _ in reduction.initial]
     slots = [
         [
@@ -258,17 +257,24 @@ def _minmax_int_fold(builder: Builder, accumulators: Values, others: Values) -> 
     ]
 
 
-def _reducer(reduction: _Reduction, result: types.Type, *, extra: tuple[types.Type, ...] = ()) -> Callable[..., Any]:
-    """The reduction as a function for kernels: (address of each input, count, extra arguments...) -> result."""
+def _reducer(reduction: _Reduction, *, extra: tuple[ir.Type, ...] = ()) -> Callable[..., Any]:
+    """The reduction as a function for kernels: (address of each input, count, extra arguments...) -> accumulators."""
     inputs = len(reduction.inputs)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Values) -> Value:
         results = _emit_reduction(builder, reduction, arguments[:inputs], arguments[inputs], arguments[inputs + 1 :])
         return results[0] if len(results) == 1 else context.make_tuple(builder, signature.return_type, results)
 
-    typed = result(*([types.int64] * (inputs + 1)), *extra), generate
+    @intrinsic(inputs + 1 + len(extra))
+    def reducer() -> tuple[Any, Any]:
+        from numba import types
 
-    return cast(Callable[..., Any], intrinsic(with_arguments(inputs + 1 + len(extra), typed)))
+        kinds = [types.float64 if kind is _DOUBLE else types.int64 for kind, _ in reduction.initial]
+        result = kinds[0] if len(kinds) == 1 else types.BaseTuple.from_types(kinds)
+        others = [types.float64 if kind is _DOUBLE else types.int64 for kind in extra]
+        return result(*([types.int64] * (inputs + 1)), *others), generate
+
+    return reducer
 
 
 def _within(reduction: _Reduction) -> _Reduction:
@@ -304,66 +310,60 @@ def _dot(*inputs: ir.Type) -> _Reduction:
     return _Reduction(inputs, ((_DOUBLE, 0.0),), _dot_step, _add_all)
 
 
-def _float_reducer(reduction: _Reduction) -> Callable[..., Any]:
-    return _reducer(reduction, types.float64)
-
-
 _SUM_FLOAT = _Reduction((_DOUBLE,), ((_DOUBLE, 0.0),), _sum_step, _add_all)
 _HALVES_INT = _Reduction((_INT64,), ((_INT64, 0), (_INT64, 0)), _sum_int_step, _sum_int_fold)
 
-sum_float = _float_reducer(_SUM_FLOAT)
+sum_float = _reducer(_SUM_FLOAT)
 """(address, count): the sum of float64 values."""
-masked_sum_float = _float_reducer(_masked(_SUM_FLOAT))
+masked_sum_float = _reducer(_masked(_SUM_FLOAT))
 """(address, address of a byte per value, count): the sum of those whose byte is not 0; likewise all that are masked."""
 
-dot_float_float = _float_reducer(_dot(_DOUBLE, _DOUBLE))
+dot_float_float = _reducer(_dot(_DOUBLE, _DOUBLE))
 """(address, address, count): the sum of products; likewise the next three, of float64 and int64 values."""
-dot_float_int = _float_reducer(_dot(_DOUBLE, _INT64))
-dot_int_float = _float_reducer(_dot(_INT64, _DOUBLE))
-dot_int_int = _float_reducer(_dot(_INT64, _INT64))
-masked_dot_float_float = _float_reducer(_masked(_dot(_DOUBLE, _DOUBLE)))
-masked_dot_int_int = _float_reducer(_masked(_dot(_INT64, _INT64)))
+dot_float_int = _reducer(_dot(_DOUBLE, _INT64))
+dot_int_float = _reducer(_dot(_INT64, _DOUBLE))
+dot_int_int = _reducer(_dot(_INT64, _INT64))
+masked_dot_float_float = _reducer(_masked(_dot(_DOUBLE, _DOUBLE)))
+masked_dot_int_int = _reducer(_masked(_dot(_INT64, _INT64)))
 
 squares_about = _reducer(
     _Reduction((_DOUBLE,), ((_DOUBLE, 0.0), (_DOUBLE, 0.0)), _squares_step, _add_all),
-    types.UniTuple(types.float64, 2),
-    extra=(types.float64,),
+    extra=(_DOUBLE,),
 )
 """(address, count, center): the sum of deviations from `center` and the sum of their squares."""
 
 minmax_float = _reducer(
-    _Reduction((_DOUBLE,), ((_DOUBLE, _INFINITY), (_DOUBLE, -_INFINITY), (_INT64, 0)), _minmax_step, _minmax_fold),
-    types.Tuple((types.float64, types.float64, types.int64)),
+    _Reduction((_DOUBLE,), ((_DOUBLE, _INFINITY), (_DOUBLE, -_INFINITY), (_INT64, 0)), _minmax_step, _minmax_fold)
 )
 """(address, count): least and greatest number (inf and -inf when there is none), and how many values are NaN."""
 
 
-halves_int = _reducer(_HALVES_INT, types.UniTuple(types.int64, 2))
+halves_int = _reducer(_HALVES_INT)
 """(address, count): sums of the high halves of int64 values, each 2^31 too great, and of the low halves."""
-masked_halves_int = _reducer(_masked(_HALVES_INT), types.UniTuple(types.int64, 2))
+masked_halves_int = _reducer(_masked(_HALVES_INT))
 
-_INTERVALS = (types.int64,) * 4
-halves_within = _reducer(_within(_HALVES_INT), types.UniTuple(types.int64, 3), extra=_INTERVALS)
+_INTERVALS = (_INT64,) * 4
+halves_within = _reducer(_within(_HALVES_INT), extra=_INTERVALS)
 """(address, x, y, count, least x, greatest x, least y, greatest y): sums of halves where x and y lie in their
 intervals, and how many there are."""
 
 _DOT_HALVES = _Reduction(
     (_INT64, _INT64), ((_DOUBLE, 0.0), (_INT64, 0), (_INT64, 0)), _dot_halves_step, _dot_halves_fold
 )
-dot_halves_within = _reducer(
-    _within(_DOT_HALVES), types.Tuple((types.float64, types.int64, types.int64, types.int64)), extra=_INTERVALS
-)
+dot_halves_within = _reducer(_within(_DOT_HALVES), extra=_INTERVALS)
 """(address, address, x, y, ...) likewise: the sum of products, sums of the second operand's halves, and how many."""
 
 minmax_int = _reducer(
-    _Reduction((_INT64,), ((_INT64, 2**63 - 1), (_INT64, -(2**63))), _minmax_int_step, _minmax_int_fold),
-    types.UniTuple(types.int64, 2),
+    _Reduction((_INT64,), ((_INT64, 2**63 - 1), (_INT64, -(2**63))), _minmax_int_step, _minmax_int_fold)
 )
 """(address, count): least and greatest int64 (the type's limits when there is none)."""
 
 
-@intrinsic
-def _multiply_overflows(typing_context: object, left: object, right: object) -> tuple[object, object]:
+@intrinsic(2)
+def multiply_overflows() -> tuple[Any, Any]:
+    """The product of two int64, wrapped, and whether it left int64."""
+    from numba import types
+
     def generate(context: Any, builder: Builder, signature: Any, arguments: Values) -> Value:
         result = builder.smul_with_overflow(*arguments)
         parts = [builder.extract_value(result, 0), builder.extract_value(result, 1)]
@@ -372,18 +372,13 @@ def _multiply_overflows(typing_context: object, left: object, right: object) -> 
     return types.Tuple((types.int64, types.boolean))(types.int64, types.int64), generate
 
 
-multiply_overflows = cast(Callable[[int, int], tuple[int, bool]], _multiply_overflows)
-"""The product of two int64, wrapped, and whether it left int64."""
+@intrinsic(1)
+def claim() -> tuple[Any, Any]:
+    """Add 1 to the int64 at an address in one atomic step; what it was before."""
+    from numba import types
 
-
-@intrinsic
-def _claim(typing_context: object, address: object) -> tuple[object, object]:
     def generate(context: object, builder: Builder, signature: object, arguments: Values) -> Value:
         counter = builder.inttoptr(arguments[0], _INT64.as_pointer())
         return builder.atomic_rmw("add", counter, ir.Constant(_INT64, 1), "seq_cst")
 
     return types.int64(types.int64), generate
-
-
-claim = cast(Callable[[int], int], _claim)
-"""Add 1 to the int64 at an address in one atomic step; what it was before."""

@@ -23,6 +23,15 @@ ROW_THRESHOLD = 100_000
 """Work over fewer rows than this runs in the caller's thread alone."""
 
 
+Work = Callable[[npt.NDArray[np.int64], int], None]
+
+
+def _lead(work: Work, counter: npt.NDArray[np.int64], count: int) -> None:
+    """Work in slices, between which the calling thread can be interrupted, until no morsel is left."""
+    while counter[0] < count:
+        work(counter, _CALLER_BUDGET)
+
+
 class Job:
     """Morsels 0 to `count` - 1 of one call and the kernel that works on them.
 
@@ -33,7 +42,7 @@ class Job:
 
     __slots__ = ("_active", "_idle", "_is_open", "_lock", "count", "counter", "error", "work")
 
-    def __init__(self, work: Callable[[npt.NDArray[np.int64], int], None], count: int) -> None:
+    def __init__(self, work: Work, count: int) -> None:
         self.work = work
         self.count = count
         self.counter = np.zeros(1, dtype=np.int64)
@@ -65,8 +74,7 @@ class Job:
 
     def lead(self) -> None:
         """Work on the job from the calling thread until no morsel is left."""
-        while self.counter[0] < self.count:
-            self.work(self.counter, _CALLER_BUDGET)
+        _lead(self.work, self.counter, self.count)
 
     def close(self) -> None:
         """Let no further helper begin and wait for those at work; an interrupt while waiting is raised afterwards."""
@@ -106,17 +114,17 @@ class WorkerPool:
         self.threads = available_cores() if threads is None else threads
         self._forget()
 
-    def run(self, work: Callable[[npt.NDArray[np.int64], int], None], count: int, *, rows: int) -> None:
+    def run(self, work: Work, count: int, *, rows: int) -> None:
         """Call `work(counter, budget)` in one or more threads until all `count` morsels are done.
 
         A KeyboardInterrupt in the calling thread ends the handing out of morsels, waits for those under way and is
         raised again; so is an error of a helper.
         """
-        job = Job(work, count)
         helpers = min(self.threads, count) - 1
         if helpers <= 0 or rows < self.row_threshold:
-            job.lead()
+            _lead(work, np.zeros(1, dtype=np.int64), count)
             return
+        job = Job(work, count)
         if self._process != os.getpid():
             self._forget()
         try:

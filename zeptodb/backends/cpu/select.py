@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,13 @@ from zeptodb.backends.cpu.expression import interpreter
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.backends.pieces import Pieces, bundle, cut
-from zeptodb.backends.program import Assembler, Program, may_be_null
+from zeptodb.backends.program import Assembler, Program, may_be_null, parametrized, shape_of
 from zeptodb.backends.results import nullable_columns, overflow, result_type
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
 
+_FIRST_PLACE = np.zeros(1, dtype=np.int64)
 _NO_OUTPUTS = np.empty((0, 5), dtype=np.int64)
 
 
@@ -66,6 +68,12 @@ def _trim(
     limit: int | None,
 ) -> tuple[Rows, int]:
     """Leave out `offset` rows and all beyond `limit`; the rows and how many they are."""
+    if len(counts) == 1:
+        count = int(counts[0])
+        skip = min(offset, count)
+        count = count - skip if limit is None else min(count - skip, limit)
+        first, only = np.array([int(starts[0]) + skip], dtype=np.int64), np.array([count], dtype=np.int64)
+        return Rows(segments, first, only, _FIRST_PLACE, listed), count
     positions = np.cumsum(counts) - counts - offset
     skipped = np.clip(-positions, 0, counts)
     positions = np.maximum(positions, 0)
@@ -79,6 +87,31 @@ def _trim(
     return Rows(segments, starts + skipped, counts, positions, listed), int(counts.sum())
 
 
+@lru_cache(maxsize=512)
+def _lowered(expressions: tuple[Expression, ...], symbol_column: int) -> tuple[Program, tuple[int, ...]]:
+    """The program that computes `expressions`, and their registers."""
+    assembler = Assembler(symbol_column=symbol_column)
+    section = assembler.section(expressions)
+    program, offset = assembler.finish()
+    return program, tuple(r if r >= 0 else offset - 1 - r for r in section.registers)
+
+
+def _lowered_predicate(predicate: Expression, symbol_column: int) -> tuple[Program, int]:
+    """The program of a predicate, and the register of the result; predicates of one shape share the work."""
+    shape, numbers = shape_of(predicate)
+    known = _PREDICATES.get((shape, symbol_column))
+    if known is None:
+        if len(_PREDICATES) >= _KEPT_PREDICATES:
+            _PREDICATES.clear()
+        program, (register,) = _lowered((parametrized(predicate)[0],), symbol_column)
+        known = _PREDICATES[shape, symbol_column] = program, register
+    return known[0].with_values(numbers), known[1]
+
+
+_KEPT_PREDICATES = 512
+_PREDICATES: dict[tuple[tuple[object, ...], int], tuple[Program, int]] = {}
+
+
 def find_rows(
     pool: WorkerPool, scan: Scan, columns: Columns, pieces: Pieces, *, wanted: int | None = None
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
@@ -87,25 +120,24 @@ def find_rows(
     With `wanted` the search may end when so many are found; pieces not looked at have none.
     """
     assert scan.predicate is not None
-    assembler = Assembler(symbol_column=scan.snapshot.schema.symbol_index)
-    section = assembler.section((scan.predicate,))
-    program, offset = assembler.finish()
-    register = section.registers[0]
-    register = register if register >= 0 else offset - 1 - register
+    program, register = _lowered_predicate(scan.predicate, scan.snapshot.schema.symbol_index)
     lengths = pieces.ends - pieces.starts
-    counts = np.zeros(pieces.count, dtype=np.int64)
     places = np.cumsum(lengths) - lengths
     listed = np.empty(pieces.rows, dtype=np.int64)
-    first, wave = 0, pieces.morsel_count if wanted is None else 1
-    found = 0
-    while first < pieces.morsel_count and (wanted is None or found < wanted):
+    if wanted is None or pieces.morsel_count <= 1:
+        counts = lengths.copy()
+        part = Rows(pieces.segments, pieces.starts, counts, places, listed)
+        _run(pool, columns, part, pieces.morsels, pieces.rows, program, _NO_OUTPUTS, kernels.FILTER, register)
+        return counts, places, listed
+    counts = np.zeros(pieces.count, dtype=np.int64)
+    first, wave, found = 0, 1, 0
+    while first < pieces.morsel_count and found < wanted:
         last = min(first + wave, pieces.morsel_count)
         low, high = int(pieces.morsels[first]), int(pieces.morsels[last])
         counts[low:high] = lengths[low:high]
         part = Rows(pieces.segments[low:high], pieces.starts[low:high], counts[low:high], places[low:high], listed)
-        _run(
-            pool, columns, part, pieces.morsels[first : last + 1] - low, program, _NO_OUTPUTS, kernels.FILTER, register
-        )
+        morsels, rows = pieces.morsels[first : last + 1] - low, int(lengths[low:high].sum())
+        _run(pool, columns, part, morsels, rows, program, _NO_OUTPUTS, kernels.FILTER, register)
         found += int(counts[low:high].sum())
         first, wave = last, wave * 2
     return counts, places, listed
@@ -124,11 +156,9 @@ def write(
     """The values of `expressions` for `rows`; with `has_missing` a row may be -1 or without a segment."""
     nullable = nullable_columns(snapshot)
     symbol_column = snapshot.schema.symbol_index
-    assembler = Assembler(symbol_column=symbol_column)
     computed = tuple(e for e in expressions if not isinstance(e, ColumnRef))
-    section = assembler.section(computed)
-    program, offset = assembler.finish()
-    registers = iter(r if r >= 0 else offset - 1 - r for r in section.registers)
+    program, placed = _lowered(computed, symbol_column)
+    registers = iter(placed)
     table = np.zeros((len(expressions), 5), dtype=np.int64)
     values: list[npt.NDArray[np.generic]] = []
     validities: list[npt.NDArray[np.bool_] | None] = []
@@ -144,7 +174,7 @@ def write(
         values.append(out)
         validities.append(valid)
     mode = kernels.CONSECUTIVE if rows.listed is None else kernels.LISTED
-    _run(pool, columns, rows, bundle(rows.counts), program, table, mode, 0)
+    _run(pool, columns, rows, bundle(rows.counts), total, program, table, mode, 0)
     return tuple(
         Vector(out, None if valid is None or valid.all() else valid, result_type(expression))
         for out, valid, expression in zip(values, validities, expressions, strict=True)
@@ -156,6 +186,7 @@ def _run(
     columns: Columns,
     rows: Rows,
     morsels: Int64Array,
+    count: int,
     program: Program,
     outputs: Int64Array,
     mode: int,
@@ -172,6 +203,6 @@ def _run(
             scratch(words), flags,
         )  # fmt: skip
 
-    pool.run(work, len(morsels) - 1, rows=int(rows.counts.sum()))
+    pool.run(work, len(morsels) - 1, rows=count)
     if flags[0]:
         raise overflow()

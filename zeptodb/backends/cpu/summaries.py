@@ -41,7 +41,6 @@ __all__ = [
     "Summaries",
     "SummarizedPlan",
     "compile_kernels",
-    "nullable_in",
     "uncut",
 ]  # fmt: skip
 
@@ -83,7 +82,7 @@ class Summaries:
         if operation.scan.predicate is not None or operation.keys:
             return None
         snapshot = operation.scan.snapshot
-        contents, nullable = self._of(snapshot.history.origin), nullable_in(snapshot)
+        contents, nullable = self._of(snapshot.history.origin), nullable_columns(snapshot)
         key = (operation.aggregates, nullable)
         latest = contents.latest
         if latest is not None and latest[0][0] is operation.aggregates and latest[0][1] == nullable:
@@ -169,15 +168,6 @@ os.register_at_fork(after_in_child=_reset_all)  # another thread may have held a
 def uncut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
     """Each range as one piece, however long; in no morsels, since summaries answer for it."""
     return Pieces(segments, starts, ends, None, _NO_MORSELS, int((ends - starts).sum()))
-
-
-def nullable_in(snapshot: Snapshot) -> frozenset[int]:
-    """`nullable_columns`, found out once per version of the table."""
-    found = snapshot.derived.get("nullable_columns")
-    if found is None:
-        found = snapshot.derived["nullable_columns"] = nullable_columns(snapshot)
-    result: frozenset[int] = found
-    return result
 
 
 def _compute(plan: SummarizedPlan, missing: Missing, accumulate: Accumulate) -> Computed:

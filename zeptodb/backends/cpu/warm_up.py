@@ -18,7 +18,7 @@ import numpy as np
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, AsofJoin, Backend, Scan, SelectScan, TimeBucket
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
 from zeptodb.backends.pieces import PIECE_ROWS, cut
-from zeptodb.jit import cache_directory
+from zeptodb.jit import cache_directory, compiled_kernels
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType, Field, Schema
 
@@ -28,7 +28,7 @@ _COLUMN = ColumnRef(0, ColumnType.TIMESTAMP_NS)
 def start_second_process() -> None:
     """Let a second process compile, too, if no kernel is in the cache, and there is one, and a second core."""
     folder = cache_directory()
-    if folder is None or any(folder.glob("*.nbi")) or (os.cpu_count() or 1) < 2 or not sys.executable:
+    if folder is None or compiled_kernels(folder) or (os.cpu_count() or 1) < 2 or not sys.executable:
         return
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],

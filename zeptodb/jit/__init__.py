@@ -1,0 +1,67 @@
+"""The one place where numba is applied to kernels, and the policy of their disk cache.
+
+`@kernel` compiles for release of the GIL, on a kernel's first call, to object code that needs neither numba nor this
+source to run: a later process loads it with llvmlite alone, in a fraction of the time that importing numba takes. The
+disk cache lives in `$ZEPTODB_CACHE_DIR`, else in the user's cache directory, in a folder named after a digest of all
+kernel sources (every file of the package that names `zeptodb.jit`), of the versions that decide what the code compiles
+to, and of the processor. What a kernel uses, constants too, must therefore stand in such a file. Where no folder can be
+written, kernels are compiled in memory for this process.
+
+`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable.
+"""
+
+from __future__ import annotations
+
+from zeptodb.jit.cache import cache_directory, cache_roots, compiled_kernels, source_digest
+from zeptodb.jit.intrinsics import (
+    copy_bytes,
+    intrinsic,
+    load_float32,
+    load_float64,
+    load_int32,
+    load_int64,
+    load_uint8,
+    pointer_float32,
+    pointer_float64,
+    pointer_int32,
+    pointer_int64,
+    pointer_uint8,
+    prefetch,
+    store_float32,
+    store_float64,
+    store_int32,
+    store_int64,
+    store_uint8,
+)
+from zeptodb.jit.kernels import KERNELS, Kernel, address_of_kernel, inline, kernel, kernel_with_address
+
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "address_of_kernel",
+    "cache_directory",
+    "cache_roots",
+    "compiled_kernels",
+    "copy_bytes",
+    "inline",
+    "intrinsic",
+    "kernel",
+    "kernel_with_address",
+    "load_float32",
+    "load_float64",
+    "load_int32",
+    "load_int64",
+    "load_uint8",
+    "pointer_float32",
+    "pointer_float64",
+    "pointer_int32",
+    "pointer_int64",
+    "pointer_uint8",
+    "prefetch",
+    "source_digest",
+    "store_float32",
+    "store_float64",
+    "store_int32",
+    "store_int64",
+    "store_uint8",
+]
