@@ -6,7 +6,8 @@ and of the versions that decide what the code compiles to: numba's own cache loo
 that an edited callee in another file would leave stale results. What a kernel uses, constants too, must therefore
 stand in such a file. Where no folder can be written, kernels are compiled in memory for this process.
 
-`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable.
+`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable; `claim`
+hands out the work items that threads share.
 """
 
 from __future__ import annotations
@@ -247,3 +248,15 @@ prefetch: Any = intrinsic(_prefetch)
 
 copy_bytes: Any = intrinsic(_copy_bytes)
 """memmove(destination, source, count), all int64; the areas may overlap."""
+
+
+def _claim(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        word = ir.IntType(64)
+        return builder.atomic_rmw("add", builder.inttoptr(arguments[0], word.as_pointer()), word(1), "seq_cst")
+
+    return types.int64(types.int64), generate
+
+
+claim: Any = intrinsic(_claim)
+"""Add 1 to the int64 at an address in one atomic step; what it was before. For work items that threads share."""

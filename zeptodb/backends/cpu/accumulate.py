@@ -22,7 +22,6 @@ from zeptodb.backends.cpu.expression import (
     select_true,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.states import (
     COUNT,
     DOT_FLOAT_FLOAT,
@@ -50,7 +49,7 @@ from zeptodb.backends.cpu.states import (
     take_tile,
 )
 from zeptodb.backends.program import BLOCK_ROWS
-from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, store_int64
+from zeptodb.jit import claim, copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, store_int64
 
 __all__ = [
     "COUNT", "DOT_FLOAT_FLOAT", "DOT_FLOAT_INT", "DOT_INT_FLOAT", "DOT_INT_INT", "FIRST", "LAST", "MASK",

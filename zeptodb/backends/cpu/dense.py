@@ -40,9 +40,8 @@ from zeptodb.backends.cpu.expression import (
     select_true,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.program import BLOCK_ROWS, MULTIPLY_FLOAT, TO_FLOAT
-from zeptodb.jit import inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
+from zeptodb.jit import claim, inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
 
 Int64Array = npt.NDArray[np.int64]
 

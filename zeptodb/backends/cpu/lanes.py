@@ -374,16 +374,3 @@ def _multiply_overflows(typing_context: object, left: object, right: object) -> 
 
 multiply_overflows = cast(Callable[[int, int], tuple[int, bool]], _multiply_overflows)
 """The product of two int64, wrapped, and whether it left int64."""
-
-
-@intrinsic
-def _claim(typing_context: object, address: object) -> tuple[object, object]:
-    def generate(context: object, builder: Builder, signature: object, arguments: Values) -> Value:
-        counter = builder.inttoptr(arguments[0], _INT64.as_pointer())
-        return builder.atomic_rmw("add", counter, ir.Constant(_INT64, 1), "seq_cst")
-
-    return types.int64(types.int64), generate
-
-
-claim = cast(Callable[[int], int], _claim)
-"""Add 1 to the int64 at an address in one atomic step; what it was before."""
