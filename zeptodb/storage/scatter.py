@@ -44,22 +44,20 @@ def move_blocks(old: Int64Array, new: Int64Array, counts: Int64Array) -> None:
 
 @inline
 def scatter_block(
-    source: int, width: int, first: int, end: int, bases: Int64Array, lengths: Int64Array, slots: Int32Array,
-    positions: Int32Array,
-) -> None:  # fmt: skip
-    """Scatter one column of a block of rows; `bases` are the column's addresses per slot."""
+    source: int, width: int, first: int, end: int, bases: Int64Array, slots: Int32Array, positions: Int32Array
+) -> None:
+    """Scatter one column of a block of rows; `bases` are addresses per slot."""
     for row in range(first, end):
         slot = slots[row]
         if slot < 0:
             continue
-        base, at = bases[slot], lengths[slot] + positions[row]
+        at = bases[slot] + width * positions[row]
         if width == 8:
-            store_int64(base + 8 * at, load_int64(source + 8 * row))
+            store_int64(at, load_int64(source + 8 * row))
         elif width == 4:
-            store_int32(base + 4 * at, load_int32(source + 4 * row))
-        elif base != 0:
-            value = load_uint8(source + row) if source != 0 else 1
-            store_uint8(base + at, value)
+            store_int32(at, load_int32(source + 4 * row))
+        elif bases[slot] != 0:
+            store_uint8(at, load_uint8(source + row) if source != 0 else 1)
 
 
 @kernel
@@ -68,17 +66,16 @@ def scatter_rows(
     budget: int,
     sources: Int64Array,
     widths: Int64Array,
-    targets: npt.NDArray[np.int64],
-    lengths: Int64Array,
+    bases: npt.NDArray[np.int64],
     slot_of_row: Int32Array,
     position_of_row: Int32Array,
 ) -> None:
     """Write rows behind what their segments hold, in claimed morsels of MORSEL_ROWS rows.
 
     sources: per column the address of the batch's values, 0 for a validity column without NULL (writes ones).
-    targets: [column, slot] addresses, 0 where nothing is stored. lengths: per slot the rows that it holds already.
-    position_of_row: where behind them; rows whose slot is negative are left out. Blocks of rows that go to one slot,
-    one after the other, are copied as a whole.
+    bases: [column, slot] addresses where new rows begin, 0 where nothing is stored. position_of_row: the row's place
+    from there on; rows whose slot is negative are left out. Blocks of rows that go to one slot, one after the other,
+    are copied as a whole.
     """
     rows = len(slot_of_row)
     for _ in range(budget):
@@ -94,10 +91,7 @@ def scatter_rows(
             for c in range(len(sources)):
                 width = widths[c]
                 if is_uniform and sources[c] != 0:
-                    if targets[c, slot] != 0:
-                        at = targets[c, slot] + (lengths[slot] + position) * width
-                        copy_bytes(at, sources[c] + first * width, (end - first) * width)
+                    if bases[c, slot] != 0:
+                        copy_bytes(bases[c, slot] + position * width, sources[c] + first * width, (end - first) * width)
                 else:
-                    scatter_block(
-                        sources[c], width, first, end, targets[c], lengths, slot_of_row, position_of_row
-                    )  # fmt: skip
+                    scatter_block(sources[c], width, first, end, bases[c], slot_of_row, position_of_row)

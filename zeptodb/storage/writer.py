@@ -53,10 +53,11 @@ class SegmentWriter:
         lengths = segments.lengths[touched]
         try:
             targets, widths, sources = self._physical_columns(rows, room, has_null)
+            bases = np.where(targets != 0, targets + lengths * widths[:, np.newaxis], 0)
             slot_of_row, position_of_row = placement.slot_of_row, placement.position_of_row
             segments.workers.run(
                 lambda counter, budget: scatter_rows(
-                    counter, budget, sources, widths, targets, lengths, slot_of_row, position_of_row
+                    counter, budget, sources, widths, bases, slot_of_row, position_of_row
                 ),
                 -(-rows.count // MORSEL_ROWS),
                 rows=rows.count,
