@@ -15,12 +15,15 @@ import polars as pl
 
 import zeptodb
 from bench.data import Trades
-from bench.harness import HEADERS, Measured, as_json, measure, table_row
+from bench.harness import HEADERS, Measured, as_json, measure, spreads, table_row
 from zeptodb.demo import environment
 from zeptodb.demo.text_table import format_table
 from zeptodb.errors import ZeptoError
 
 OPERATIONS = ("vwap", "bars", "time_range", "filter", "group", "topk", "asof", "repeat", "ingest", "direct")
+LONG = ("growth",)
+"""Takes a minute or two and up to 5 GiB; runs only when asked for."""
+ONLY = f"{', '.join(OPERATIONS)}; not among them unless named: {', '.join(LONG)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print("\n" + format_table(HEADERS, [table_row(m) for m in measured], text_columns=2))
+    print("".join(f"\n{line}" for line in spreads(measured)))
     print(f"\n{perf_counter() - start:.0f} s in all.")
     if options.json is not None:
         report = {"date": datetime.now(tz=UTC).isoformat(timespec="seconds"), "header": header}
@@ -68,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     line.add_argument("--rows", type=count, default=10_000_000, metavar="N", help="trades (default 10,000,000)")
     line.add_argument("--symbols", type=count, default=1_000, metavar="N", help="symbols (default 1,000)")
-    line.add_argument("--only", nargs="+", choices=OPERATIONS, metavar="NAME", help=", ".join(OPERATIONS))
+    line.add_argument("--only", nargs="+", choices=OPERATIONS + LONG, metavar="NAME", help=ONLY)
     line.add_argument("--repeat", type=count, default=7, metavar="N", help="timed runs of each (default 7)")
     line.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     return line

@@ -27,6 +27,7 @@ class Benchmark:
         ran_on: engine of ZeptoDB.
         beside: whether rivals end with the same rows by less work: their time stands beside ours without a ratio.
         calls: operations within one call, so that times are per operation.
+        series: names of series of the same work over more or fewer rows that it belongs to; see `spreads`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Benchmark:
     ran_on: str = ""
     beside: bool = False
     calls: int = 1
+    series: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ def table_row(measured: Measured) -> list[str]:
     cells = ["-" if median is None else format_seconds(median) for median in medians]
     ratio = "-" if measured.ratio is None else format_ratio(measured.ratio)
     return [benchmark.name, benchmark.ran_on or "-", *cells, ratio, _rate(measured)]
+
+
+def spreads(measured: Sequence[Measured]) -> list[str]:
+    """A line for each series: how far its cost per row varies."""
+    costs: dict[str, list[float]] = {}
+    for m in measured:
+        for name in m.benchmark.series:
+            costs.setdefault(name, []).append(m.timings[0].median / m.benchmark.rows * 1e9)
+    return [
+        f"{name}: {min(ns):.2f} to {max(ns):.2f} ns a row, a factor of {max(ns) / min(ns):.1f}"
+        for name, ns in costs.items()
+    ]
 
 
 def as_json(measured: Sequence[Measured]) -> list[dict[str, Any]]:

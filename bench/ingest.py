@@ -38,19 +38,27 @@ class Stored:
 class Loading:
     """ZeptoDB's side: a new Pipeline before each call, the load itself in the call."""
 
-    def __init__(self, load: Callable[[zeptodb.Pipeline], object]) -> None:
+    def __init__(
+        self, load: Callable[[zeptodb.Pipeline], object], config: zeptodb.PipelineConfig | None = None
+    ) -> None:
         self._load = load
+        self._config = config
         self._pipeline: zeptodb.Pipeline | None = None
+
+    @property
+    def pipeline(self) -> zeptodb.Pipeline:
+        """The last one."""
+        assert self._pipeline is not None
+        return self._pipeline
 
     def prepare(self) -> None:
         """Free the last Pipeline and make an empty one."""
         self._pipeline = None
-        self._pipeline = zeptodb.Pipeline()
+        self._pipeline = zeptodb.Pipeline(self._config)
 
     def call(self) -> Stored:
         """Load."""
-        pipeline = self._pipeline
-        assert pipeline is not None
+        pipeline = self.pipeline
         self._load(pipeline)
         return Stored(lambda: pipeline.execute(CHECK).raise_for_error().to_arrow())
 

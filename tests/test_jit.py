@@ -13,7 +13,7 @@ import pytest
 
 from zeptodb import jit
 from zeptodb.backends.finish import _add_halves
-from zeptodb.storage.scatter import rebuild_hash
+from zeptodb.storage.placing import rebuild_hash
 
 PACKAGE = Path(__file__).resolve().parent.parent / "zeptodb"
 CALLEE = "from zeptodb.jit import inline\n\n@inline\ndef step(x):\n    return x + {step}\n"

@@ -120,7 +120,7 @@ class Pipeline:
             raise NotSupportedError(f"data_dir={str(data_dir)!r} is not available in this version; leave it out.")
         self.config = config or PipelineConfig()
         self.backend = _make_backend(backend or os.environ.get("ZEPTODB_BACKEND", "auto"), self.config)
-        self.catalog = Catalog(self.backend.memory, arena_size=self.config.arena_size)
+        self.catalog = Catalog(self.backend.memory, arena_size=self.config.arena_size, workers=self.backend.workers)
         self.catalog.create(DEFAULT_TABLE, TRADES)
         self._queue = TickQueue(
             self.catalog,

@@ -93,6 +93,8 @@ def refused(way: Way, pipeline: Pipeline, columns: dict[str, Any], error: type[E
     [
         ({"price": [1.0, 150.25]}, LossyConversionError, "150.25 x 1 is not a whole number"),
         ({"price": [1.0, float("inf")]}, InvalidInputError, "inf has no integer value. Drop or fill such rows"),
+        ({"volume": [1.0, float("-inf")]}, InvalidInputError, "-inf has no integer value. Drop or fill such rows"),
+        ({"price": [1.0, float("nan")]}, InvalidInputError, "nan has no integer value.*|the value is missing .NULL"),
         ({"price": [1, None]}, InvalidInputError, "the value is missing .NULL.*drop or fill such rows"),
         ({"volume": [1, None]}, InvalidInputError, '"volume".*the value is missing'),
         ({"symbol": [1, None]}, InvalidInputError, '"symbol".*the value is missing|symbols are integers or strings'),
@@ -212,6 +214,17 @@ def test_datetimes_out_of_range_name_their_row(pipeline: Pipeline) -> None:
             pipeline.ingest_batch([1, 1], [1, 1], [1, 1], timestamps)
         done = pipeline.ingest_good_rows([2, 2], [1, 1], [1, 1], timestamps)
         assert (done.stored, done.bad_rows.tolist()) == (1, [1])
+    assert pipeline.count(1) == 1
+
+
+@pytest.mark.parametrize("make", [np.array, pd.Series, pl.Series, pa.array, list])
+def test_nat_names_its_row(pipeline: Pipeline, make: Callable[[Any], object]) -> None:
+    moments = np.array(["2024-01-01", "NaT"], "M8[ns]")
+    with pytest.raises(InvalidInputError, match=r'"timestamp" of table "trades", row 1: the value is missing'):
+        pipeline.ingest_batch([1, 1], [1, 1], [1, 1], make(moments))
+    done = pipeline.ingest_good_rows([2, 2], [1, 1], [1, 1], make(moments))
+    assert (done.stored, done.bad_rows.tolist()) == (1, [1])
+    assert "the value is missing" in str(done.error_of(1))
     assert pipeline.count(1) == 1
 
 

@@ -70,10 +70,11 @@ def test_a_real_signal_stops_a_generator_and_what_came_before_is_stored() -> Non
     assert session.ingest_iter([{"symbol": 1, "price": 1, "volume": 1}]) == 1
 
 
-def test_signals_at_random_moments_leave_whole_batches() -> None:
-    pipeline = zeptodb.Pipeline(backend="cpu")
-    rows = 20_000
+@pytest.mark.parametrize(("rows", "is_in_order"), [(20_000, True), (150_000, False)], ids=["few rows", "in no order"])
+def test_signals_at_random_moments_leave_whole_batches(rows: int, is_in_order: bool) -> None:
+    pipeline = zeptodb.Pipeline(zeptodb.PipelineConfig(num_threads=2), backend="cpu")
     symbols = np.arange(rows) % 50
+    stamps = None if is_in_order else np.random.default_rng(2).permutation(rows)
     is_over = threading.Event()
     main = ctypes.c_ulong(threading.main_thread().ident or 0)
 
@@ -89,7 +90,7 @@ def test_signals_at_random_moments_leave_whole_batches() -> None:
     thread.start()
     while thread.is_alive():
         try:
-            pipeline.ingest_batch(symbols, np.full(rows, began), symbols)
+            pipeline.ingest_batch(symbols, np.full(rows, began), symbols, stamps)
             began += 1
         except KeyboardInterrupt:
             interrupted += 1
@@ -101,7 +102,8 @@ def test_signals_at_random_moments_leave_whole_batches() -> None:
         thread.join()
     assert interrupted
     prices = np.concatenate([pipeline.get_column(symbol, "price") for symbol in range(50)])
-    counts = Counter(prices.tolist())
-    assert set(counts.values()) == {rows}
+    counts = np.unique(prices, return_counts=True)[1]
+    assert set(counts.tolist()) == {rows}
+    assert all((np.diff(pipeline.get_column(symbol, "timestamp")) >= 0).all() for symbol in range(50))
     assert began - interrupted <= len(counts) <= began
     assert pipeline.execute("SELECT count(*) FROM trades").rows == [[len(prices)]]

@@ -42,7 +42,7 @@ def test_all_engines_hold_the_same_rows():
     assert sum(trades.pipeline.count(symbol) for symbol in range(5)) == 500
 
 
-@pytest.mark.parametrize("operation", command.OPERATIONS)
+@pytest.mark.parametrize("operation", command.OPERATIONS + command.LONG)
 def test_an_operation_runs_and_is_printed(operation, capsys, tmp_path, monkeypatch):
     if operation == "direct":
         monkeypatch.setattr("bench.direct.CALLS", 100)

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zeptodb.backends.cpu.memory import AnonymousMemory
@@ -92,6 +92,7 @@ def test_lists_of_python_values(ticks: list[tuple[Any, ...]], price_scale: float
 
 
 @settings(max_examples=80, deadline=None)
+@example([1.9], np.float32, 100.0)
 @given(
     st.lists(st.one_of(st.floats(), st.sampled_from([1.25, 3.0, -0.5, 1e-7])), min_size=1, max_size=20),
     st.sampled_from([np.float64, np.float32]),

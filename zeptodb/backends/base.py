@@ -18,6 +18,7 @@ from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.errors import ZeptoError
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.workers import Workers
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -267,6 +268,11 @@ class Backend(Protocol):
     @property
     def memory(self) -> HostMemory:
         """Supplies the memory of arenas."""
+        ...
+
+    @property
+    def workers(self) -> Workers:
+        """Threads that help to bring large batches into segments."""
         ...
 
     @property

@@ -143,7 +143,9 @@ def _read_floats(values: Sequence[Any], label: str) -> Values:
                 f"{label}, row {row}: the integer {_shown(value)} stands among floats, which are exact only up to "
                 "2^53; give all values as integers, or all as floats."
             )
-    return Values("float", np.fromiter(map(float, values), np.float64, len(values)), None, "float")
+    # Of what numpy.float32 holds only so many digits are meant.
+    dtype = np.float32 if set(map(type, values)) <= {np.float32, np.float16} else np.float64
+    return Values("float", np.fromiter(map(float, values), dtype, len(values)), None, "float")
 
 
 def read_texts(values: Sequence[object] | npt.NDArray[Any], label: str) -> Values:

@@ -7,13 +7,15 @@ kernel sources (every file of the package that names `zeptodb.jit`), of the vers
 to, and of the processor. What a kernel uses, constants too, must therefore stand in such a file. Where no folder can be
 written, kernels are compiled in memory for this process.
 
-`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable.
+`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable; `claim`
+hands out the work items that threads share.
 """
 
 from __future__ import annotations
 
 from zeptodb.jit.cache import cache_directory, cache_roots, compiled_kernels, source_digest
 from zeptodb.jit.intrinsics import (
+    claim,
     copy_bytes,
     intrinsic,
     load_float32,
@@ -41,6 +43,7 @@ __all__ = [
     "address_of_kernel",
     "cache_directory",
     "cache_roots",
+    "claim",
     "compiled_kernels",
     "copy_bytes",
     "inline",

@@ -127,3 +127,16 @@ def copy_bytes() -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic(1)
+def claim() -> Any:
+    """Add 1 to the int64 at an address in one atomic step; what it was before. For work items that threads share."""
+    from llvmlite import ir
+    from numba import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        word = ir.IntType(64)
+        return builder.atomic_rmw("add", builder.inttoptr(arguments[0], word.as_pointer()), word(1), "seq_cst")
+
+    return types.int64(types.int64), generate

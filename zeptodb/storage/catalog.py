@@ -8,16 +8,20 @@ from zeptodb.errors import AlreadyExistsError, InvalidInputError, InvalidTypeErr
 from zeptodb.storage.log import ChangeLog
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.table import Table
+from zeptodb.storage.workers import Workers
 from zeptodb.types import Schema
 
 
 class Catalog:
     """Tables by name; names are case-insensitive and keep the spelling they were created with."""
 
-    def __init__(self, memory: HostMemory, *, arena_size: int, log: ChangeLog | None = None) -> None:
+    def __init__(
+        self, memory: HostMemory, *, arena_size: int, workers: Workers | None = None, log: ChangeLog | None = None
+    ) -> None:
         self.version = 0
         self._memory = memory
         self._arena_size = arena_size
+        self._workers = workers
         self._log = log
         self._lock = Lock()
         self._tables: dict[str, Table] = {}
@@ -52,7 +56,9 @@ class Catalog:
                 raise AlreadyExistsError(f'Table "{name}" exists already; DROP TABLE it first or use another name.')
             if self._log is not None:
                 self._log.before_create(name, schema)
-            table = Table(name, schema, memory=self._memory, arena_size=self._arena_size, log=self._log)
+            table = Table(
+                name, schema, memory=self._memory, arena_size=self._arena_size, workers=self._workers, log=self._log
+            )
             self._tables[name.lower()] = table
             self.version += 1
         return table

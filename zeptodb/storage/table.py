@@ -18,8 +18,11 @@ from zeptodb.storage.batch import ColumnBatch, Strings
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.log import ChangeLog
 from zeptodb.storage.memory import HostMemory
-from zeptodb.storage.segments import Rows, Segments
+from zeptodb.storage.rows import Rows
+from zeptodb.storage.segments import Segments
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.workers import CallerAlone, Workers
+from zeptodb.storage.writer import SegmentWriter
 from zeptodb.types import ColumnType, Field, Schema
 
 Int64Array = npt.NDArray[np.int64]
@@ -50,17 +53,26 @@ class Table:
     """
 
     def __init__(
-        self, name: str, schema: Schema, *, memory: HostMemory, arena_size: int, log: ChangeLog | None = None
+        self,
+        name: str,
+        schema: Schema,
+        *,
+        memory: HostMemory,
+        arena_size: int,
+        workers: Workers | None = None,
+        log: ChangeLog | None = None,
     ) -> None:
+        """Make an empty table. `workers` take part in large appends; None: nobody does."""
         self.name = name
         self.schema = schema
         self.dictionaries = tuple(Dictionary() if _is_coded(field) else None for field in schema.fields)
         self._memory = memory
         self._arena_size = arena_size
+        self._workers = workers or CallerAlone()
         self._log = log
         self._write_lock = RLock()
         self._last_stamp = 0
-        self._segments = self._empty_segments()
+        self._writer = self._empty()
         self._generation = 0
         self._latest: tuple[Segments, Snapshot] | None = None
         _TABLES.add(self)
@@ -70,27 +82,27 @@ class Table:
     @property
     def row_count(self) -> int:
         """Rows in the table."""
-        return self._segments.row_count
+        return self._writer.segments.row_count
 
     @property
     def version(self) -> tuple[int, int]:
         """Changes with every change of the contents."""
-        return self._generation, self._segments.version
+        return self._generation, self._writer.segments.version
 
     @property
     def contents(self) -> Segments:
         """The segments that hold the rows now; others after `replace()`."""
-        return self._segments
+        return self._writer.segments
 
     @property
     def mapped_bytes(self) -> int:
         """Bytes of address space that the table uses."""
-        return self._segments.mapped_bytes
+        return self._writer.segments.mapped_bytes
 
     @property
     def segment_count(self) -> int:
         """How many symbols have rows."""
-        return self._segments.count
+        return self._writer.segments.count
 
     def symbol_key(self, symbol: int | str) -> int | None:
         """The key of a symbol's segment: itself, or its code; None when no row can have it."""
@@ -106,12 +118,12 @@ class Table:
     def find_segment(self, symbol: int | str) -> int | None:
         """The segment of a symbol, None when the table has no rows of it."""
         key = self.symbol_key(symbol)
-        return None if key is None else self._segments.find(key)
+        return None if key is None else self._writer.segments.find(key)
 
     def snapshot(self) -> Snapshot:
         """The rows as they are now, late ones merged; close it when done."""
         latest = self._latest
-        segments = self._segments
+        segments = self._writer.segments
         if latest is not None and latest[0] is segments:
             pin = segments.pin(latest[1].version)
             if pin is not None:
@@ -119,8 +131,8 @@ class Table:
         read = segments.read()
         if read is None:
             with self._write_lock:
-                segments = self._segments
-                segments.merge_late()
+                segments = self._writer.segments
+                self._writer.merge_late()
                 read = segments.read()
         if read is None:
             raise AssertionError("late rows appeared under the write lock")
@@ -143,16 +155,16 @@ class Table:
 
     def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:
         """A read-only view of one stored column (index in the schema) of one segment, as it is now."""
-        if self._segments.has_late_rows:
+        if self._writer.segments.has_late_rows:
             with self._write_lock:
-                self._segments.merge_late()
+                self._writer.merge_late()
         symbol = self.schema.symbol_index
-        return self._segments.view(segment, column - (0 <= symbol < column))
+        return self._writer.segments.view(segment, column - (0 <= symbol < column))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Nothing in the table changes while this is held; for fork()."""
-        with self._write_lock, self._segments.frozen():
+        with self._write_lock, self._writer.segments.frozen():
             yield
 
     def _with_symbol_row(self, stored: Int64Array) -> Int64Array:
@@ -175,9 +187,9 @@ class Table:
                 batch = self._stamped(batch)
                 if self._log is not None:
                     self._log.before_append(self.name, self.schema, batch)
-                self._segments.append(self._rows(batch))
+                self._writer.append(self._rows(batch))
             except BaseException:
-                if not self._segments.row_count:  # nothing has settled the kind of symbols after all
+                if not self._writer.segments.row_count:  # nothing has settled the kind of symbols after all
                     self.schema, self.dictionaries = before
                 raise
         return batch.rows
@@ -190,10 +202,10 @@ class Table:
             batch = self._stamped(batch)
             if self._log is not None:
                 self._log.before_replace(self.name, self.schema, batch)
-            segments = self._empty_segments()
-            segments.append(self._rows(batch))
+            writer = self._empty()
+            writer.append(self._rows(batch))
             self._generation += 1
-            self._segments = segments
+            self._writer = writer
         return batch.rows
 
     def change(self, compute: Callable[[Snapshot], ColumnBatch]) -> int:
@@ -207,16 +219,18 @@ class Table:
                 batch = compute(snapshot)
             return self.replace(batch)
 
-    def _empty_segments(self) -> Segments:
+    def _empty(self) -> SegmentWriter:
         symbol = self.schema.symbol_index
         stored = [i for i in range(len(self.schema.fields)) if i != symbol]
         timestamp = self.schema.timestamp_index
-        return Segments(
+        segments = Segments(
             self._memory,
+            workers=self._workers,
             arena_size=self._arena_size,
             dtypes=[self.schema.fields[i].type.dtype for i in stored],
             time_column=stored.index(timestamp) if timestamp >= 0 else -1,
         )
+        return SegmentWriter(segments)
 
     def _settle_symbol_kind(self, batch: ColumnBatch) -> None:
         column = self.schema.symbol_index

@@ -22,7 +22,6 @@ from zeptodb.backends.cpu.expression import (
     select_true,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.states import (
     add_to,
     dot_within,
@@ -49,7 +48,17 @@ from zeptodb.backends.primitives import (
     VARIANCE,
 )
 from zeptodb.backends.program import BLOCK_ROWS
-from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8, prefetch, store_int64
+from zeptodb.jit import (
+    claim,
+    copy_bytes,
+    inline,
+    kernel,
+    load_int64,
+    pointer_int64,
+    pointer_uint8,
+    prefetch,
+    store_int64,
+)
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -30,6 +30,7 @@ from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
 from zeptodb.backends.pieces import as_words
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.workers import Workers
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -63,6 +64,11 @@ class CpuBackend:
     def __repr__(self) -> str:
         """Name and device."""
         return f"{self.name} ({self.device})"
+
+    @property
+    def workers(self) -> Workers:
+        """The pool."""
+        return self._pool
 
     @property
     def summaries(self) -> Summaries | None:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import TimeBucket
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.pieces import cut
-from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64
+from zeptodb.jit import claim, copy_bytes, inline, kernel, load_int64, pointer_int64
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -25,7 +25,6 @@ from zeptodb.backends.cpu.expression import (
     select_true,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.primitives import (
     COUNT,
     DOT_FLOAT_FLOAT,
@@ -42,7 +41,7 @@ from zeptodb.backends.primitives import (
     VARIANCE,
 )
 from zeptodb.backends.program import BLOCK_ROWS, MULTIPLY_FLOAT, TO_FLOAT
-from zeptodb.jit import inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
+from zeptodb.jit import claim, inline, kernel, load_int64, pointer_float64, pointer_int64, pointer_uint8, prefetch
 
 Int64Array = npt.NDArray[np.int64]
 

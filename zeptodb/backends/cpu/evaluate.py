@@ -15,9 +15,8 @@ from zeptodb.backends.cpu.expression import (
     scratch_words,
     select_where,
 )
-from zeptodb.backends.cpu.lanes import claim
 from zeptodb.backends.program import BLOCK_ROWS
-from zeptodb.jit import copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8
+from zeptodb.jit import claim, copy_bytes, inline, kernel, load_int64, pointer_int64, pointer_uint8
 
 Int64Array = npt.NDArray[np.int64]
 

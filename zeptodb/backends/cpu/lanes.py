@@ -6,7 +6,7 @@ of the tile follows one by one. The result is therefore the same on every proces
 """
 
 # What numba hands to an intrinsic has no public type, and an intrinsic must name arguments that it only passes on.
-# ruff: noqa: ANN401, ARG001
+# ruff: noqa: ANN401
 # mypy: allow-untyped-calls
 
 from __future__ import annotations
@@ -370,15 +370,3 @@ def multiply_overflows() -> tuple[Any, Any]:
         return context.make_tuple(builder, signature.return_type, parts)
 
     return types.Tuple((types.int64, types.boolean))(types.int64, types.int64), generate
-
-
-@intrinsic(1)
-def claim() -> tuple[Any, Any]:
-    """Add 1 to the int64 at an address in one atomic step; what it was before."""
-    from numba import types
-
-    def generate(context: object, builder: Builder, signature: object, arguments: Values) -> Value:
-        counter = builder.inttoptr(arguments[0], _INT64.as_pointer())
-        return builder.atomic_rmw("add", counter, ir.Constant(_INT64, 1), "seq_cst")
-
-    return types.int64(types.int64), generate

@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from zeptodb.backends.cpu.bars import first_at_or_after
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
-from zeptodb.backends.cpu.lanes import claim
-from zeptodb.jit import inline, kernel, load_int64, pointer_int64
+from zeptodb.jit import claim, inline, kernel, load_int64, pointer_int64
 
 Int64Array = npt.NDArray[np.int64]
 
