@@ -9,7 +9,9 @@ from typing import Literal
 
 from sqlglot import exp
 
+from zeptodb.backends import control
 from zeptodb.backends.base import ArithmeticOverflowError, TooManyGroupsError
+from zeptodb.backends.control import Control
 from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
 from zeptodb.sql import native
 from zeptodb.sql.dialect import Explain, parse
@@ -23,6 +25,7 @@ from zeptodb.sql.plan import JoinedPlan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
+from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import query_error
 
 Timestamps = Literal["ns", "datetime"]
@@ -53,6 +56,7 @@ class QueryExecutor:
         """`pipeline` supplies the tables and the backend."""
         self._engine = pipeline
         self._cache = PlanCache()
+        self._running = RunningQueries()
 
     def enable_parallel(self, num_threads: int | None = None, row_threshold: int = 100_000) -> None:
         """Let native operators over at least `row_threshold` rows use `num_threads` threads (None: one per core)."""
@@ -66,24 +70,61 @@ class QueryExecutor:
         """Run native operators in the caller's thread alone."""
         self._engine.backend.configure_threads(1)
 
-    def execute(self, sql: str, params: Parameters = None, *, timestamps: Timestamps = "ns") -> QueryResult:
+    def execute(
+        self,
+        sql: str,
+        params: Parameters = None,
+        timeout: float | None = None,
+        *,
+        timestamps: Timestamps = "ns",
+        query_id: str | None = None,
+    ) -> QueryResult:
         """The answer to `sql`; of several statements separated by semicolons, run in turn, the last one's.
 
         Never raises for bad SQL: `result.ok()` is False then and `result.error` has the message, with line, column and
         the offending line where a place is known.
 
         params: values for `?` and `$1` (a sequence) or `$name` (a mapping); they never pass through SQL text.
+        timeout: seconds after which the statement ends with an error (QueryTimeoutError); None: never.
         timestamps: "ns" gives int64 nanoseconds since the epoch, "datetime" real datetimes.
+        query_id: what `running` and `cancel` shall know it by; None: a number.
         """
         if not isinstance(sql, str):
             raise InvalidTypeError(f"sql is a {type(sql).__name__}; give a string.")
         if timestamps not in ("ns", "datetime"):
             raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
+        limits = Control(
+            timeout=None if timeout is None else _checked_timeout(timeout),
+            memory_limit=self._engine.config.memory_limit,
+        )
+        key = self._running.begin(sql, limits, query_id)
+        before = control.enter(limits)
+        try:
+            return self._answer(sql, params, timestamps)
+        finally:
+            control.enter(before)
+            self._running.end(key)
+
+    def running(self) -> tuple[RunningQuery, ...]:
+        """The statements that run at this moment, in the order in which they began."""
+        return self._running.list()
+
+    def cancel(self, query_id: str) -> bool:
+        """End the statement that runs under this id; its result is an error (QueryCancelledError).
+
+        From any thread, and without waiting for it: native operators look for it every few million rows, DuckDB is
+        interrupted. A statement that has changed rows is not undone, one that has not does not change them any more.
+        False when no such statement runs (any more).
+        """
+        return self._running.cancel(query_id)
+
+    def _answer(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+        """The answer, or the error as a result."""
         started = time.perf_counter_ns()
         try:
             result = self._execute(sql, params, timestamps)
         except ZeptoError as error:
-            result = QueryResult(error=str(error))
+            result = QueryResult(error=str(error), error_type=type(error))
         except RecursionError:
             result = QueryResult(error="The statement is nested too deeply; flatten it.")
         except MemoryError:
@@ -108,6 +149,7 @@ class QueryExecutor:
         statements = parse(sql)
         result = QueryResult()
         for statement in statements:
+            control.check()
             own = params if len(statements) == 1 else _parameters_of(statement, params)
             request = _Request(statement, sql, own, timestamps)
             if not isinstance(statement, exp.Query):
@@ -255,6 +297,14 @@ class QueryExecutor:
         ]
         column = text_column("plan", lines)
         return QueryResult([column], rows_scanned=ran.rows_scanned, engine=ran.engine, plan="\n".join(lines))
+
+
+def _checked_timeout(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidTypeError(f"timeout is {timeout!r:.60}; give seconds as a positive number, or None.")
+    if not timeout > 0:
+        raise InvalidInputError(f"timeout is {timeout!r}; give seconds as a positive number, or None.")
+    return timeout
 
 
 def _parameters_of(statement: exp.Expr, params: Parameters) -> Parameters:
