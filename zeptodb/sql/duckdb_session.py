@@ -43,6 +43,8 @@ _of_parent_process: list[duckdb.DuckDBPyConnection] = []
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - the parent may have held it when it forked
     _lock = threading.Lock()
+    # Their threads do not exist here, and closing one, also one whose engine is garbage, would wait for them for ever.
+    _of_parent_process.extend(connection for _, connection in _connections.values())
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -102,9 +104,6 @@ def _connection(engine: Engine) -> duckdb.DuckDBPyConnection:
         known = _connections.get(engine)
         if known is not None and known[0] == process:
             return known[1]
-        if known is not None:
-            # Made before a fork: its threads do not exist here, and closing it would wait for them for ever.
-            _of_parent_process.append(known[1])
         connection = _open(engine)
         _connections[engine] = (process, connection)
         return connection

@@ -10,10 +10,18 @@ from typing import Literal
 from sqlglot import exp
 
 from zeptodb.backends import control
-from zeptodb.backends.base import ArithmeticOverflowError, TooManyGroupsError
 from zeptodb.backends.control import Control
-from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
+from zeptodb.errors import (
+    InvalidInputError,
+    InvalidTypeError,
+    MemoryLimitError,
+    QueryCancelledError,
+    QueryTimeoutError,
+    ZeptoError,
+)
 from zeptodb.sql import native
+from zeptodb.sql.compose import plan_in_parts
+from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.explain import fallback_plan, native_plan, text_column
@@ -25,6 +33,7 @@ from zeptodb.sql.plan import JoinedPlan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
+from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import query_error
 
@@ -137,7 +146,8 @@ class QueryExecutor:
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
         prepared = self._cache.find(sql, params, self._engine.catalog)
-        if prepared is not None and prepared.planned is not None and prepared.planned.plan is not None:
+        planned = None if prepared is None else prepared.planned
+        if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):
             return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
         with room_for_depth(len(sql) // _CHARACTERS_PER_LEVEL):
             if prepared is not None:
@@ -177,12 +187,17 @@ class QueryExecutor:
         statement = request.parsed
         bind(statement, request.params)
         bound = with_literals(statement, named_values(request.params))
-        return plan(bound, request.text, self._engine.catalog, self._engine.backend.capabilities)
+        catalog, capabilities, moment = self._engine.catalog, self._engine.backend.capabilities, now_ns()
+        planned = plan(bound, request.text, catalog, capabilities, now_ns=moment)
+        if planned.plan is not None:
+            return planned
+        planner = SelectPlanner(request.text, named_values(request.params), catalog, capabilities, moment)
+        return plan_in_parts(statement, request.params, planner, planned.reasons)
 
     def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
         """How a statement runs (with `summarized_rows`: ran), or why not natively."""
         if planned.plan is None:
-            return fallback_plan(planned.reasons, text)
+            return fallback_plan(planned.reasons, text, planned.duckdb, self._native_name)
         return native_plan(
             planned.plan,
             self._native_name,
@@ -194,20 +209,13 @@ class QueryExecutor:
         if planned is None:
             planned = self._plan(request)
         if planned.plan is None:
-            return self._run_in_duckdb(request, planned.reasons)
+            return self._run_in_parts(request, planned)
         try:
             answer = native.run(planned.plan, self._engine)
         except native.StalePlanError:
             return self._run_query(request, self._plan(request))
-        except ArithmeticOverflowError:
-            return self._run_in_duckdb(request, (Reason("integer arithmetic leaves INT64"),))
-        except TooManyGroupsError:
-            return self._run_in_duckdb(request, (Reason("the keys of GROUP BY span too many values"),))
-        except native.NullTimesError:
-            return self._run_in_duckdb(request, (Reason("first and last of rows whose time is NULL"),))
-        except native.SortTooLargeError:
-            limit = f"{native.MAX_SORTED_ROWS:,}"
-            return self._run_in_duckdb(request, (Reason(f"DuckDB sorts more than {limit} rows faster"),))
+        except native.NOT_NATIVE_AFTER_ALL as error:
+            return self._run_in_duckdb(request, (native.reason_of(error),))
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer)
@@ -235,16 +243,39 @@ class QueryExecutor:
             timestamps=request.timestamps,
         )
 
+    def _run_in_parts(self, request: _Request, planned: Planned) -> QueryResult:
+        """Native leaves first, then DuckDB over what they left and over our tables, all of one moment."""
+        from zeptodb.sql.fallback import StaleReadError
+        from zeptodb.sql.parts import run_parts
+
+        if planned.duckdb is None:
+            return self._run_in_duckdb(request, planned.reasons)
+        parameters = bind(request.parsed, request.params)
+        try:
+            answer = run_parts(self._engine, planned.duckdb, parameters, request.text)
+        except (StaleReadError, native.StalePlanError):
+            return self._run_query(request, self._plan(request))
+        except native.NOT_NATIVE_AFTER_ALL as error:
+            return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))
+        except ZeptoError as error:
+            raise _better(error, planned.reasons, request.text) from error
+        self._engine.record_query(answer.rows_scanned)
+        return QueryResult.from_arrow(
+            answer.table,
+            timestamp_columns=answer.timestamp_columns,
+            rows_scanned=answer.rows_scanned,
+            engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
+            plan=lambda: self._describe(planned, request.text),
+            timestamps=request.timestamps,
+        )
+
     def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
         from zeptodb.sql.fallback import run_fallback
 
         try:
             answer = run_fallback(self._engine, request.parsed, request.params, text=request.text)
         except ZeptoError as error:
-            better = next((reason for reason in reasons if reason.is_error), None)
-            if better is None:
-                raise
-            raise query_error(better.message, request.text, better.offset) from error
+            raise _better(error, reasons, request.text) from error
         self._engine.record_query(answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
@@ -297,6 +328,13 @@ class QueryExecutor:
         ]
         column = text_column("plan", lines)
         return QueryResult([column], rows_scanned=ran.rows_scanned, engine=ran.engine, plan="\n".join(lines))
+
+
+def _better(error: ZeptoError, reasons: tuple[Reason, ...], text: str) -> ZeptoError:
+    """The planner's own words about a statement that no engine can run, if it has any; else the error."""
+    better = next((reason for reason in reasons if reason.is_error), None)
+    is_final = isinstance(error, (QueryCancelledError, QueryTimeoutError, MemoryLimitError))
+    return error if better is None or is_final else query_error(better.message, text, better.offset)
 
 
 def _checked_timeout(timeout: float) -> float:
