@@ -33,7 +33,8 @@ class PipelineConfig:
         data_dir: folder of the write-ahead log; not available yet.
         wal_sync: when the log reaches the disk; not available yet.
         num_threads: worker threads of the CPU kernels; None takes one per core that this process may use.
-        memory_limit: bytes that one query may use in DuckDB; None leaves DuckDB's own default.
+        memory_limit: bytes that the rows of one statement may take in native operators, and that DuckDB may use in
+            all; more is an error. None: no limit, and DuckDB's own default.
         summaries: keep partial results of blocks of rows, at most a sixteenth of the data, and answer from them.
         device: which GPU; not available yet.
         device_memory_limit: bytes of device memory; not available yet.

@@ -10,6 +10,9 @@
     │   └── UnknownColumnError
     ├── AlreadyExistsError (ValueError)        a table of that name is there already
     ├── QueryError (ValueError)                a statement cannot be run
+    │   ├── QueryCancelledError                a statement was cancelled
+    │   ├── QueryTimeoutError (TimeoutError)   a statement ran longer than it may
+    │   └── MemoryLimitError (MemoryError)     a statement needs more memory than it may use
     ├── NotSupportedError (NotImplementedError) the feature does not exist (yet)
     ├── BackendUnavailableError (RuntimeError) the device or its libraries are missing
     └── PipelineStoppedError (RuntimeError)    ingest after stop()
@@ -65,6 +68,18 @@ class AlreadyExistsError(ZeptoError, ValueError):
 
 class QueryError(ZeptoError, ValueError):
     """A statement cannot be run."""
+
+
+class QueryCancelledError(QueryError):
+    """A statement was cancelled while it ran."""
+
+
+class QueryTimeoutError(QueryError, TimeoutError):
+    """A statement ran longer than its timeout."""
+
+
+class MemoryLimitError(QueryError, MemoryError):
+    """A statement needs more memory than the configuration allows it."""
 
 
 class NotSupportedError(ZeptoError, NotImplementedError):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from zeptodb.sql import QueryExecutor
     from zeptodb.sql.result import QueryResult
+    from zeptodb.sql.running import RunningQuery
 
 BackendName = Literal["auto", "cpu", "cuda"]
 DEFAULT_TABLE = "trades"
@@ -495,18 +496,30 @@ class Pipeline:
         self,
         sql: str,
         params: Sequence[object] | Mapping[str, object] | None = None,
+        timeout: float | None = None,
         *,
         timestamps: Literal["ns", "datetime"] = "ns",
+        query_id: str | None = None,
     ) -> QueryResult:
         """Run SQL; never raises for bad SQL: `result.ok()` is False then and `result.error` says why.
 
         params: values for `?` (a sequence) or `$name` (a mapping). timestamps: int64 ns, or real datetimes.
+        timeout: seconds after which the statement ends with an error; None: never.
+        query_id: what `running_queries` and `cancel` shall know it by; None: a number.
         """
         if self._executor is None:
             from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
-        return self._executor.execute(sql, params, timestamps=timestamps)
+        return self._executor.execute(sql, params, timeout, timestamps=timestamps, query_id=query_id)
+
+    def running_queries(self) -> tuple[RunningQuery, ...]:
+        """The statements that run at this moment, first begun first: query_id, text, started and elapsed seconds."""
+        return () if self._executor is None else self._executor.running()
+
+    def cancel(self, query_id: str) -> bool:
+        """End a running statement from any thread; its result is an error. False when no such statement runs."""
+        return self._executor is not None and self._executor.cancel(query_id)
 
     # ---- statistics --------------------------------------------------------------------------------------------
 

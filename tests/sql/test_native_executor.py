@@ -131,7 +131,11 @@ def test_explain_does_not_run_and_names_engine_and_reasons(executor: QueryExecut
         [f"scan trades: symbols 1 by lookup; time from {moment} to before the end by binary search"],
     ]
     other = executor.execute("EXPLAIN SELECT median(price) FROM trades")
-    assert other.rows == [["engine: duckdb"], ["not native: function median has no native form (line 1, column 16)"]]
+    assert other.rows == [
+        ["engine: duckdb"],
+        ["not native: function median has no native form (line 1, column 16)"],
+        ["duckdb reads trades: columns price"],
+    ]
 
 
 def test_explain_analyze_runs(executor: QueryExecutor) -> None:

@@ -188,9 +188,15 @@ class AggregatePlanner:
         for node, alias in self.items:
             if alias is not None and self.source.find(alias) is None:
                 is_aggregate = any(is_aggregate_call(n) for n in node.walk())
-                aliases[alias.lower()] = None if is_aggregate else Binder(self.rows.resolve, []).bind(node)
+                aliases[alias.lower()] = (
+                    None if is_aggregate else Binder(self.rows.resolve, [], self.statement.now_ns).bind(node)
+                )
         self.rows.replace = alias_lookup(aliases, self.source)
         return self.rows
+
+    def _quietly_bound(self, node: exp.Expr) -> Bound | None:
+        """The expression over rows of the table; None, without a reason, when there is none."""
+        return Binder(self.rows.resolve, [], self.statement.now_ns).bind(node)
 
     def _resolve_final(self, node: exp.Column) -> Bound | Rejection:
         row = self.statement.resolve_row(node, self.source)
@@ -202,7 +208,7 @@ class AggregatePlanner:
         if is_aggregate_call(node):
             return self._aggregate_slot(node)
         if not isinstance(node, (exp.Column, exp.Literal)) and self._is_computed_key(node):
-            bound = Binder(self.rows.resolve, []).bind(node)
+            bound = self._quietly_bound(node)
             return None if bound is None else self._key_slot(bound)
         return alias_lookup(self.aliases, self.source, self._resolve_final)(node)
 

@@ -130,7 +130,7 @@ def _rank_ties(join: exp.Expr, right: Relation, occurrence: Occurrence, names: l
     )
     inner = table.copy()
     inner.set("alias", None)
-    stored = [f.name for f in occurrence.snapshot.schema.fields]
+    stored = [f.name for f in occurrence.schema.fields]
     shown = [name for name, _ in right.columns or ()]
     partition = [exp.column(exp.to_identifier(stored[_position(shown, name)], quoted=True)) for name in names]
     rank = exp.Window(

@@ -79,12 +79,14 @@ class Binder:
         replace: tried on every node before it is taken apart; None means "not mine". Group keys, aggregates and
             aliases of a grouped statement come in here.
         reasons: grows with everything that could not be bound.
+        now_ns: what now() means.
         is_volatile: set when a value such as now() was folded, so that the plan must not be kept.
         is_in_backend: the backend evaluates the expressions, and not `evaluate`; its x / 0 is NULL, DuckDB's is not.
     """
 
     resolve: ColumnResolver
     reasons: list[Reason]
+    now_ns: int
     replace: Replacement | None = None
     is_volatile: bool = False
     is_in_backend: bool = True
@@ -262,7 +264,7 @@ class Binder:
 
     def _now(self, node: exp.Expr) -> Bound:  # noqa: ARG002
         self.is_volatile = True
-        return BoundConstant(constants.now_ns(), SqlType.TIMESTAMP)
+        return BoundConstant(self.now_ns, SqlType.TIMESTAMP)
 
     def _date_trunc(self, node: exp.Expr) -> Bound | None:
         unit = node.args["unit"].name.lower()

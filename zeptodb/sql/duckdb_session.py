@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from zeptodb.errors import QueryError, UnknownColumnError, ZeptoError, did_you_mean
+from zeptodb.backends import control
+from zeptodb.errors import MemoryLimitError, QueryError, UnknownColumnError, ZeptoError, did_you_mean
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.source_text import pointed
 
@@ -42,6 +43,8 @@ _of_parent_process: list[duckdb.DuckDBPyConnection] = []
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - the parent may have held it when it forked
     _lock = threading.Lock()
+    # Their threads do not exist here, and closing one, also one whose engine is garbage, would wait for them for ever.
+    _of_parent_process.extend(connection for _, connection in _connections.values())
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -60,8 +63,19 @@ def cursor(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
 def interruptible(opened: duckdb.DuckDBPyConnection, run: Callable[[], Answer]) -> Answer:
     """The result of `run`, which works on the cursor `opened`; an interrupt (Ctrl-C) ends it there and is raised here.
 
-    DuckDB does not look for signals, and Python delivers them to the main thread alone: while that waits, another
-    thread runs the statement. Callers in other threads run it themselves.
+    So does the end of the statement's time, or its cancellation: QueryTimeoutError, QueryCancelledError.
+    """
+    limits = control.current()
+    if limits is None:
+        return _run_interruptible(opened, run)
+    with limits.interrupting(opened.interrupt):
+        return _run_interruptible(opened, run)
+
+
+def _run_interruptible(opened: duckdb.DuckDBPyConnection, run: Callable[[], Answer]) -> Answer:
+    """DuckDB does not look for signals, and Python delivers them to the main thread alone.
+
+    While that waits, another thread runs the statement. Callers in other threads run it themselves.
     """
     if threading.current_thread() is not threading.main_thread():
         return run()
@@ -90,9 +104,6 @@ def _connection(engine: Engine) -> duckdb.DuckDBPyConnection:
         known = _connections.get(engine)
         if known is not None and known[0] == process:
             return known[1]
-        if known is not None:
-            # Made before a fork: its threads do not exist here, and closing it would wait for them for ever.
-            _of_parent_process.append(known[1])
         connection = _open(engine)
         _connections[engine] = (process, connection)
         return connection
@@ -130,6 +141,8 @@ _HIDDEN = re.compile(r'(, )?"?(?:[\w.]+\.)?__row_\d+"?')
 
 def query_error(error: Exception, columns: Iterable[str], text: str) -> ZeptoError:
     """An error of DuckDB as ours: what is wrong, where in `text`, and for a column the nearest of `columns`."""
+    import duckdb
+
     message = _HIDDEN.sub("", _EXCERPT.sub("", str(error))).strip()
     for pattern in _COLUMN_NOT_FOUND:
         found = pattern.search(message)
@@ -138,6 +151,8 @@ def query_error(error: Exception, columns: Iterable[str], text: str) -> ZeptoErr
             known = list(dict.fromkeys(columns))
             tail = did_you_mean(name, known) if known else ""
             return UnknownColumnError(pointed(f'There is no column "{name}" here.{tail}', text, place_of(name, text)))
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return MemoryLimitError(f"The statement needs more memory than DuckDB may use (memory_limit). {message}")
     quoted = _QUOTED.search(message)
     return QueryError(pointed(message, text, place_of(quoted.group(1), text) if quoted is not None else None))
 

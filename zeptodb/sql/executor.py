@@ -9,9 +9,19 @@ from typing import Literal
 
 from sqlglot import exp
 
-from zeptodb.backends.base import ArithmeticOverflowError, TooManyGroupsError
-from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
+from zeptodb.backends import control
+from zeptodb.backends.control import Control
+from zeptodb.errors import (
+    InvalidInputError,
+    InvalidTypeError,
+    MemoryLimitError,
+    QueryCancelledError,
+    QueryTimeoutError,
+    ZeptoError,
+)
 from zeptodb.sql import native
+from zeptodb.sql.compose import plan_in_parts
+from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.explain import fallback_plan, native_plan, text_column
@@ -23,6 +33,8 @@ from zeptodb.sql.plan import JoinedPlan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
+from zeptodb.sql.rewrites.select_planner import SelectPlanner
+from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import query_error
 
 Timestamps = Literal["ns", "datetime"]
@@ -53,6 +65,7 @@ class QueryExecutor:
         """`pipeline` supplies the tables and the backend."""
         self._engine = pipeline
         self._cache = PlanCache()
+        self._running = RunningQueries()
 
     def enable_parallel(self, num_threads: int | None = None, row_threshold: int = 100_000) -> None:
         """Let native operators over at least `row_threshold` rows use `num_threads` threads (None: one per core)."""
@@ -66,24 +79,61 @@ class QueryExecutor:
         """Run native operators in the caller's thread alone."""
         self._engine.backend.configure_threads(1)
 
-    def execute(self, sql: str, params: Parameters = None, *, timestamps: Timestamps = "ns") -> QueryResult:
+    def execute(
+        self,
+        sql: str,
+        params: Parameters = None,
+        timeout: float | None = None,
+        *,
+        timestamps: Timestamps = "ns",
+        query_id: str | None = None,
+    ) -> QueryResult:
         """The answer to `sql`; of several statements separated by semicolons, run in turn, the last one's.
 
         Never raises for bad SQL: `result.ok()` is False then and `result.error` has the message, with line, column and
         the offending line where a place is known.
 
         params: values for `?` and `$1` (a sequence) or `$name` (a mapping); they never pass through SQL text.
+        timeout: seconds after which the statement ends with an error (QueryTimeoutError); None: never.
         timestamps: "ns" gives int64 nanoseconds since the epoch, "datetime" real datetimes.
+        query_id: what `running` and `cancel` shall know it by; None: a number.
         """
         if not isinstance(sql, str):
             raise InvalidTypeError(f"sql is a {type(sql).__name__}; give a string.")
         if timestamps not in ("ns", "datetime"):
             raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
+        limits = Control(
+            timeout=None if timeout is None else _checked_timeout(timeout),
+            memory_limit=self._engine.config.memory_limit,
+        )
+        key = self._running.begin(sql, limits, query_id)
+        before = control.enter(limits)
+        try:
+            return self._answer(sql, params, timestamps)
+        finally:
+            control.enter(before)
+            self._running.end(key)
+
+    def running(self) -> tuple[RunningQuery, ...]:
+        """The statements that run at this moment, in the order in which they began."""
+        return self._running.list()
+
+    def cancel(self, query_id: str) -> bool:
+        """End the statement that runs under this id; its result is an error (QueryCancelledError).
+
+        From any thread, and without waiting for it: native operators look for it every few million rows, DuckDB is
+        interrupted. A statement that has changed rows is not undone, one that has not does not change them any more.
+        False when no such statement runs (any more).
+        """
+        return self._running.cancel(query_id)
+
+    def _answer(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+        """The answer, or the error as a result."""
         started = time.perf_counter_ns()
         try:
             result = self._execute(sql, params, timestamps)
         except ZeptoError as error:
-            result = QueryResult(error=str(error))
+            result = QueryResult(error=str(error), error_type=type(error))
         except RecursionError:
             result = QueryResult(error="The statement is nested too deeply; flatten it.")
         except MemoryError:
@@ -96,7 +146,8 @@ class QueryExecutor:
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
         prepared = self._cache.find(sql, params, self._engine.catalog)
-        if prepared is not None and prepared.planned is not None and prepared.planned.plan is not None:
+        planned = None if prepared is None else prepared.planned
+        if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):
             return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
         with room_for_depth(len(sql) // _CHARACTERS_PER_LEVEL):
             if prepared is not None:
@@ -108,6 +159,7 @@ class QueryExecutor:
         statements = parse(sql)
         result = QueryResult()
         for statement in statements:
+            control.check()
             own = params if len(statements) == 1 else _parameters_of(statement, params)
             request = _Request(statement, sql, own, timestamps)
             if not isinstance(statement, exp.Query):
@@ -135,12 +187,17 @@ class QueryExecutor:
         statement = request.parsed
         bind(statement, request.params)
         bound = with_literals(statement, named_values(request.params))
-        return plan(bound, request.text, self._engine.catalog, self._engine.backend.capabilities)
+        catalog, capabilities, moment = self._engine.catalog, self._engine.backend.capabilities, now_ns()
+        planned = plan(bound, request.text, catalog, capabilities, now_ns=moment)
+        if planned.plan is not None:
+            return planned
+        planner = SelectPlanner(request.text, named_values(request.params), catalog, capabilities, moment)
+        return plan_in_parts(statement, request.params, planner, planned.reasons)
 
     def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
         """How a statement runs (with `summarized_rows`: ran), or why not natively."""
         if planned.plan is None:
-            return fallback_plan(planned.reasons, text)
+            return fallback_plan(planned.reasons, text, planned.duckdb, self._native_name)
         return native_plan(
             planned.plan,
             self._native_name,
@@ -152,20 +209,13 @@ class QueryExecutor:
         if planned is None:
             planned = self._plan(request)
         if planned.plan is None:
-            return self._run_in_duckdb(request, planned.reasons)
+            return self._run_in_parts(request, planned)
         try:
             answer = native.run(planned.plan, self._engine)
         except native.StalePlanError:
             return self._run_query(request, self._plan(request))
-        except ArithmeticOverflowError:
-            return self._run_in_duckdb(request, (Reason("integer arithmetic leaves INT64"),))
-        except TooManyGroupsError:
-            return self._run_in_duckdb(request, (Reason("the keys of GROUP BY span too many values"),))
-        except native.NullTimesError:
-            return self._run_in_duckdb(request, (Reason("first and last of rows whose time is NULL"),))
-        except native.SortTooLargeError:
-            limit = f"{native.MAX_SORTED_ROWS:,}"
-            return self._run_in_duckdb(request, (Reason(f"DuckDB sorts more than {limit} rows faster"),))
+        except native.NOT_NATIVE_AFTER_ALL as error:
+            return self._run_in_duckdb(request, (native.reason_of(error),))
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer)
@@ -193,16 +243,39 @@ class QueryExecutor:
             timestamps=request.timestamps,
         )
 
+    def _run_in_parts(self, request: _Request, planned: Planned) -> QueryResult:
+        """Native leaves first, then DuckDB over what they left and over our tables, all of one moment."""
+        from zeptodb.sql.fallback import StaleReadError
+        from zeptodb.sql.parts import run_parts
+
+        if planned.duckdb is None:
+            return self._run_in_duckdb(request, planned.reasons)
+        parameters = bind(request.parsed, request.params)
+        try:
+            answer = run_parts(self._engine, planned.duckdb, parameters, request.text)
+        except (StaleReadError, native.StalePlanError):
+            return self._run_query(request, self._plan(request))
+        except native.NOT_NATIVE_AFTER_ALL as error:
+            return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))
+        except ZeptoError as error:
+            raise _better(error, planned.reasons, request.text) from error
+        self._engine.record_query(answer.rows_scanned)
+        return QueryResult.from_arrow(
+            answer.table,
+            timestamp_columns=answer.timestamp_columns,
+            rows_scanned=answer.rows_scanned,
+            engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
+            plan=lambda: self._describe(planned, request.text),
+            timestamps=request.timestamps,
+        )
+
     def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
         from zeptodb.sql.fallback import run_fallback
 
         try:
             answer = run_fallback(self._engine, request.parsed, request.params, text=request.text)
         except ZeptoError as error:
-            better = next((reason for reason in reasons if reason.is_error), None)
-            if better is None:
-                raise
-            raise query_error(better.message, request.text, better.offset) from error
+            raise _better(error, reasons, request.text) from error
         self._engine.record_query(answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
@@ -255,6 +328,21 @@ class QueryExecutor:
         ]
         column = text_column("plan", lines)
         return QueryResult([column], rows_scanned=ran.rows_scanned, engine=ran.engine, plan="\n".join(lines))
+
+
+def _better(error: ZeptoError, reasons: tuple[Reason, ...], text: str) -> ZeptoError:
+    """The planner's own words about a statement that no engine can run, if it has any; else the error."""
+    better = next((reason for reason in reasons if reason.is_error), None)
+    is_final = isinstance(error, (QueryCancelledError, QueryTimeoutError, MemoryLimitError))
+    return error if better is None or is_final else query_error(better.message, text, better.offset)
+
+
+def _checked_timeout(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidTypeError(f"timeout is {timeout!r:.60}; give seconds as a positive number, or None.")
+    if not timeout > 0:
+        raise InvalidInputError(f"timeout is {timeout!r}; give seconds as a positive number, or None.")
+    return timeout
 
 
 def _parameters_of(statement: exp.Expr, params: Parameters) -> Parameters:

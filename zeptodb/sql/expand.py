@@ -16,9 +16,9 @@ from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.operators import HANDLERS
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns, Occurrence, OutputColumn, Relation, Scope, ValueKind
 from zeptodb.sql.rewrite import Rewriter
-from zeptodb.storage.snapshot import Snapshot
+from zeptodb.types import Schema
 
-FindTable = Callable[[str], Snapshot | None]
+FindTable = Callable[[str], tuple[str, Schema] | None]
 UnknownTable = Callable[[str], UnknownTableError]
 
 
@@ -47,17 +47,19 @@ def expand(
     unknown_table: UnknownTable,
     now_ns: int,
     text: str = "",
+    handed: Mapping[str, Columns] | None = None,
 ) -> Expansion:
     """Rewrite a statement (a copy of it) whose parameters all have names.
 
-    `find_table` gives the snapshot of a table by name, None when there is none; a name that is neither a table nor
-    something that DuckDB could know raises `unknown_table(name)`. `text` is the statement as it was written: columns
+    `find_table` gives the name and schema of a table by any spelling of its name, None when there is none; a name that
+    is neither a table nor something that DuckDB could know raises `unknown_table(name)`. `handed` are further tables,
+    by lower-case name, that DuckDB will be handed as they are. `text` is the statement as it was written: columns
     without an alias get the names that DuckDB would give them there. Raises QueryError and NotSupportedError.
     """
     # Wrapped, so that the statement itself can be replaced like any other node.
     root = exp.Paren(this=expression.copy())
     expander = _Expander(parameters, find_table, unknown_table, now_ns)
-    columns = expander.statement(root.this)
+    columns = expander.statement(root.this, handed or {})
     if expander.rewriter.has_changed:
         expander.name_as_written(text)
     return Expansion(root.this, tuple(expander.occurrences), columns, expander.rewriter.has_changed)
@@ -77,10 +79,10 @@ class _Expander:
         self._find_table = find_table
         self._unknown_table = unknown_table
 
-    def statement(self, node: exp.Expr) -> Columns:
+    def statement(self, node: exp.Expr, handed: Mapping[str, Columns]) -> Columns:
         """Rewrite a whole statement; its columns if it is a query."""
         if isinstance(node, exp.Query):
-            return self.query(node, None, {})
+            return self.query(node, None, handed)
         # PIVOT, SUMMARIZE, DESCRIBE SELECT and the like: find the tables, then rewrite what there is.
         scope = Scope()
         for child in node.iter_expressions():
@@ -293,16 +295,16 @@ class _Expander:
         if is_bare and node.name.lower() in scope.ctes:
             scope.relations.append(Relation(alias, _renamed(scope.ctes[node.name.lower()], node.args.get("alias"))))
             return
-        snapshot = self._find_table(node.name) if is_bare else None
-        if snapshot is None:
+        found = self._find_table(node.name) if is_bare else None
+        if found is None:
             if is_bare and not _may_be_known_to_duckdb(node):
                 raise self._unknown_table(node.name)
             scope.relations.append(Relation(alias, None))
             return
-        occurrence = Occurrence(snapshot, node, f"__row_{len(self.occurrences)}")
+        name, schema = found
+        occurrence = Occurrence(name, schema, node, f"__row_{len(self.occurrences)}")
         self.occurrences.append(occurrence)
-        fields = snapshot.schema.fields
-        columns = _renamed(tuple((f.name, KIND_OF_COLUMN[f.type]) for f in fields), node.args.get("alias"))
+        columns = _renamed(tuple((f.name, KIND_OF_COLUMN[f.type]) for f in schema.fields), node.args.get("alias"))
         relation = Relation(alias, columns, occurrence)
         if not prunable or node.args.get("sample") is not None or node.args.get("pivots"):
             relation.prunable = frozenset()

@@ -21,7 +21,17 @@ from zeptodb.backends.expression import (
     ToFloat,
 )
 from zeptodb.sql.bound import StringCode, StringCodeList
-from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, TableScan
+from zeptodb.sql.plan import (
+    AggregatePlan,
+    DuckdbPlan,
+    JoinedPlan,
+    JoinPlan,
+    Plan,
+    Reason,
+    SelectPlan,
+    TableRead,
+    TableScan,
+)
 from zeptodb.sql.source_text import line_and_column
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import ColumnType, Schema
@@ -64,16 +74,43 @@ def native_plan(
     return "\n".join(lines)
 
 
-def fallback_plan(reasons: tuple[Reason, ...], text: str) -> str:
-    """The lines that name DuckDB and every reason against a native plan."""
-    lines = ["engine: duckdb"]
-    for reason in reasons:
-        place = ""
-        if reason.offset is not None:
-            line, column = line_and_column(text, reason.offset)
-            place = f" (line {line}, column {column})"
-        lines.append(f"not native: {reason.message}{place}")
+def fallback_plan(
+    reasons: tuple[Reason, ...], text: str, duckdb: DuckdbPlan | None = None, engine_name: str = ""
+) -> str:
+    """The lines that name DuckDB, every reason against a native plan, and the parts that are native all the same."""
+    leaves = () if duckdb is None else duckdb.leaves
+    lines = [f"engine: {engine_name}+duckdb" if leaves else "engine: duckdb"]
+    lines += [f"not native: {reason.message}{_place(reason.offset, text)}" for reason in reasons]
+    if duckdb is None:
+        return "\n".join(lines)
+    if leaves:
+        lines.append(f"duckdb: {duckdb.sql}")
+    for leaf in leaves:
+        lines.append(f"{leaf.name}{_place(leaf.offset, text)}: {engine_name}")
+        lines += [f"  {line}" for line in native_plan(leaf.plan, engine_name).splitlines()[1:]]
+    lines += [_read(read) for read in duckdb.reads]
     return "\n".join(lines)
+
+
+def _place(offset: int | None, text: str) -> str:
+    if offset is None:
+        return ""
+    line, column = line_and_column(text, offset)
+    return f" (line {line}, column {column})"
+
+
+def _read(read: TableRead) -> str:
+    """What DuckDB reads of a table, and what is left out before."""
+    bounds, names = read.bounds, [read.schema.fields[c].name for c in read.columns]
+    parts = [f"columns {', '.join(names)}"]
+    if bounds.symbols is not None:
+        shown = [repr(s) for s in sorted(bounds.symbols, key=str)[:_SHOWN_SYMBOLS]]
+        more = f", ... ({len(bounds.symbols)} in all)" if len(bounds.symbols) > _SHOWN_SYMBOLS else ""
+        parts.append(f"symbols {', '.join(shown)}{more} by lookup")
+    if bounds.from_ns is not None or bounds.to_ns is not None:
+        parts.append(f"time from {_moment(bounds.from_ns)} to before {_moment(bounds.to_ns)} by binary search")
+    name = read.view if read.view == read.table else f"{read.view} ({read.table})"
+    return f"duckdb reads {name}: {'; '.join(parts)}"
 
 
 def text_column(name: str, lines: list[str]) -> tuple[str, Vector, Dictionary]:

@@ -9,21 +9,27 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from sqlglot import exp
 
-from zeptodb.errors import UnknownTableError, unknown_table
 from zeptodb.sql import duckdb_session
 from zeptodb.sql.arrow_columns import arrow_type
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.expand import Expansion, expand
 from zeptodb.sql.parameters import Parameters, bind
+from zeptodb.sql.plan import DuckdbPlan, TableRead
+from zeptodb.sql.prepare import FindTable, prepare
 from zeptodb.sql.register import Lease, arrow_table, rows_within
-from zeptodb.sql.relations import Columns, Occurrence, ValueKind
-from zeptodb.sql.source_text import pointed
+from zeptodb.sql.relations import Columns, ValueKind
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import Schema
 
 if TYPE_CHECKING:
     import duckdb
+
+Leases = dict[str, Lease]
+"""One snapshot per table, by lower-case name, for all that a statement reads of it."""
+
+
+class StaleReadError(Exception):
+    """The table's schema is not the one that the plan was made for; prepare the statement again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def run_fallback(
     text: str = "",
     within: str = "",
     at_ns: int | None = None,
-    leases: dict[str, Lease] | None = None,
+    leases: Leases | None = None,
 ) -> FallbackAnswer:
     """Run any statement that DuckDB can run, with our tables and words in it.
 
@@ -73,27 +79,54 @@ def run_fallback(
     """
     parameters = bind(expression, params)
     leases = {} if leases is None else leases
-    written = _as_written(expression, text)
-    text = text or within
     try:
-        expansion = expand(
+        plan = prepare(
             expression,
             parameters,
-            find_table=lambda name: _snapshot(engine, name, leases),
-            unknown_table=lambda name: _unknown_table(engine, name, text),
+            table_finder(engine, leases),
+            engine.catalog.names(),
             now_ns=now_ns() if at_ns is None else at_ns,
-            text=written,
+            text=text,
+            within=within,
         )
-        return _run(engine, expansion, parameters, leases, written, text)
+        return run_prepared(engine, plan, parameters, leases, text or within)
     finally:
-        for lease in leases.values():
-            lease.close()
+        close(leases)
 
 
-def _as_written(expression: exp.Expr, text: str) -> str:
-    """The text if it is the statement's own and nothing else, else "" (a part of a statement, or several of them)."""
-    has_others = expression.parent is not None or ";" in text.rstrip().removesuffix(";")
-    return "" if has_others else text
+def close(leases: Leases) -> None:
+    """Give back the snapshots."""
+    for lease in leases.values():
+        lease.close()
+
+
+def run_prepared(
+    engine: Engine,
+    plan: DuckdbPlan,
+    parameters: Mapping[str, object],
+    leases: Leases,
+    text: str,
+    handed: Mapping[str, pa.Table] | None = None,
+) -> FallbackAnswer:
+    """Run a prepared statement over the tables as they are in `leases` (taken as needed) and what leaves left.
+
+    Raises StaleReadError when a table's schema has changed since, and the errors of `run_fallback`.
+    """
+    scanned = 0
+    with duckdb_session.cursor(engine) as cursor:
+        for read in plan.reads:
+            table = _rows(read, leases, engine)
+            cursor.register(read.view, table)
+            scanned += table.num_rows
+        for name, rows in (handed or {}).items():
+            cursor.register(name, rows)
+        if plan.shows_schemas:
+            _register_schemas(cursor, engine, {read.view for read in plan.reads})
+        values = {name: value for name, value in parameters.items() if name in plan.placeholders}
+        columns = [name for read in plan.reads for name in read.schema.names]
+        columns += [name for rows in (handed or {}).values() for name in rows.column_names]
+        answer = _fetch(cursor, plan.sql, values, columns, text)
+    return FallbackAnswer(answer, _timestamp_columns(answer, plan.columns), scanned, plan.sql)
 
 
 def run_over_arrow(
@@ -112,15 +145,25 @@ def run_over_arrow(
 # ---- tables --------------------------------------------------------------------------------------------------------
 
 
-def snapshots_of(engine: Engine, expression: exp.Expr) -> dict[str, Lease]:
+def snapshots_of(engine: Engine, expression: exp.Expr) -> Leases:
     """Snapshots of every table of ours that a statement may name, to hand to `run_fallback`."""
-    leases: dict[str, Lease] = {}
+    leases: Leases = {}
     for node in expression.find_all(exp.Table):
-        _snapshot(engine, node.name, leases)
+        snapshot_of(engine, node.name, leases)
     return leases
 
 
-def _snapshot(engine: Engine, name: str, leases: dict[str, Lease]) -> Snapshot | None:
+def table_finder(engine: Engine, leases: Leases) -> FindTable:
+    """What finds tables for `prepare` as the snapshots in `leases` show them, which are taken as needed."""
+
+    def find(name: str) -> tuple[str, Schema] | None:
+        snapshot = snapshot_of(engine, name, leases)
+        return None if snapshot is None else (snapshot.name, snapshot.schema)
+
+    return find
+
+
+def snapshot_of(engine: Engine, name: str, leases: Leases) -> Snapshot | None:
     """One snapshot per table and statement, however often the table is named."""
     lease = leases.get(name.lower())
     if lease is None:
@@ -131,125 +174,16 @@ def _snapshot(engine: Engine, name: str, leases: dict[str, Lease]) -> Snapshot |
     return lease.snapshot
 
 
-def _unknown_table(engine: Engine, name: str, text: str) -> UnknownTableError:
-    error = unknown_table(name, engine.catalog.names())
-    return UnknownTableError(pointed(str(error), text, duckdb_session.place_of(name, text)))
+def _rows(read: TableRead, leases: Leases, engine: Engine) -> pa.Table:
+    snapshot = snapshot_of(engine, read.table, leases)
+    if snapshot is None or snapshot.schema is not read.schema:
+        raise StaleReadError
+    ranges = rows_within(snapshot, read.bounds, engine.backend)
+    lease = leases[read.table.lower()]
+    return arrow_table(lease, ranges, read.columns, engine.backend, row_name=read.row_name, keep=read.keep)
 
 
-def _run(
-    engine: Engine,
-    expansion: Expansion,
-    parameters: dict[str, object],
-    leases: dict[str, Lease],
-    written: str,
-    text: str,
-) -> FallbackAnswer:
-    expression = expansion.expression
-    views = _name_views(engine, expansion)
-    # A ? has a number in the tree, under which its value is given.
-    is_as_written = bool(written) and "?" not in written and not expansion.has_changed and views.are_plain
-    wanted = _Wanted.of(expression)
-    scanned = 0
-    with duckdb_session.cursor(engine) as cursor:
-        for name, occurrence in views.by_name.items():
-            table = _register(cursor, name, occurrence, leases, wanted, engine)
-            scanned += table.num_rows
-        if any(t.db.lower() == "information_schema" for t in expression.find_all(exp.Table)):
-            _register_schemas(cursor, engine, views.by_name)
-        used = {p.name for p in expression.find_all(exp.Placeholder)}
-        values = {name: value for name, value in parameters.items() if name in used}
-        sql = written if is_as_written else expression.sql("duckdb")
-        columns = [c for o in expansion.occurrences for c in o.snapshot.schema.names]
-        answer = _fetch(cursor, sql, values, columns, text)
-    return FallbackAnswer(answer, _timestamp_columns(answer, expansion.columns), scanned, sql)
-
-
-@dataclass(frozen=True, slots=True)
-class _Views:
-    by_name: dict[str, Occurrence]
-    are_plain: bool
-
-
-def _name_views(engine: Engine, expansion: Expansion) -> _Views:
-    """Give each different set of rows a view name: the table's own for the first one, a new one for each other."""
-    taken = {name.lower() for name in engine.catalog.names()}
-    taken |= {cte.alias.lower() for cte in expansion.expression.find_all(exp.CTE)}
-    names: dict[object, str] = {}
-    by_name: dict[str, Occurrence] = {}
-    are_plain = True
-    for occurrence in expansion.occurrences:
-        table = occurrence.snapshot.name
-        rows = occurrence.row_name if occurrence.needs_rows else None
-        key = (table, occurrence.bounds, occurrence.keep, rows)
-        if key not in names:
-            name, counter = table, 1
-            while name in by_name or (counter > 1 and name.lower() in taken):
-                counter += 1
-                name = f"{table}_{counter}"
-            names[key] = name
-            by_name[name] = occurrence
-        if names[key] != table:
-            are_plain = False
-            _rename(occurrence.node, names[key])
-    return _Views(by_name, are_plain)
-
-
-def _rename(node: exp.Table, name: str) -> None:
-    if not node.alias:
-        node.set("alias", exp.TableAlias(this=node.this.copy()))
-    node.set("this", exp.to_identifier(name, quoted=True))
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which columns a statement can name: those in `names` (lower case), or all."""
-
-    names: frozenset[str]
-    needs_all: bool
-
-    @classmethod
-    def of(cls, expression: exp.Expr) -> _Wanted:
-        names = frozenset(identifier.name.lower() for identifier in expression.find_all(exp.Identifier))
-        aliases = {t.alias_or_name.lower() for t in expression.find_all(exp.Table)}
-        whole_rows = any(
-            not column.table and column.name.lower() in aliases for column in expression.find_all(exp.Column)
-        )
-        stars = any(not isinstance(star.parent, exp.Count) for star in expression.find_all(exp.Star))
-        others = (exp.Columns, exp.Pivot, exp.Summarize, exp.Describe, exp.Copy)
-        natural = any(str(j.args.get("method") or "").upper() == "NATURAL" for j in expression.find_all(exp.Join))
-        renamed = any(a.args.get("columns") for a in expression.find_all(exp.TableAlias))
-        every = whole_rows or stars or natural or renamed or expression.find(*others) is not None
-        return cls(names, every)
-
-    def indexes(self, schema: Schema) -> list[int]:
-        """Positions of the wanted columns; at least one."""
-        found = [i for i, name in enumerate(schema.names) if self.needs_all or name.lower() in self.names]
-        return found or [max(0, schema.symbol_index)]
-
-
-def _register(
-    cursor: duckdb.DuckDBPyConnection,
-    name: str,
-    occurrence: Occurrence,
-    leases: dict[str, Lease],
-    wanted: _Wanted,
-    engine: Engine,
-) -> pa.Table:
-    lease = leases[occurrence.snapshot.name.lower()]
-    snapshot = occurrence.snapshot
-    table = arrow_table(
-        lease,
-        rows_within(snapshot, occurrence.bounds, engine.backend),
-        wanted.indexes(snapshot.schema),
-        engine.backend,
-        row_name=occurrence.row_name if occurrence.needs_rows else None,
-        keep=occurrence.keep,
-    )
-    cursor.register(name, table)
-    return table
-
-
-def _register_schemas(cursor: duckdb.DuckDBPyConnection, engine: Engine, known: Mapping[str, Occurrence]) -> None:
+def _register_schemas(cursor: duckdb.DuckDBPyConnection, engine: Engine, known: set[str]) -> None:
     """Let information_schema show every table of ours."""
     for table in engine.catalog.tables():
         if table.name not in known:

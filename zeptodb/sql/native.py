@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +13,12 @@ from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
     AggregateScan,
+    ArithmeticOverflowError,
     AsofJoin,
     Ranges,
     Scan,
     SelectScan,
+    TooManyGroupsError,
     TooManyRowsError,
     TopScan,
     Vector,
@@ -25,7 +27,7 @@ from zeptodb.backends.expression import ColumnRef, Expression, Kind
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
-from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, SelectPlan, Slot, TableScan
+from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
 from zeptodb.sql.string_codes import with_codes
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.snapshot import Snapshot
@@ -57,6 +59,25 @@ class StalePlanError(Exception):
     """The table's schema is not the one that the plan was made for; plan the statement again."""
 
 
+NOT_NATIVE_AFTER_ALL = (ArithmeticOverflowError, TooManyGroupsError, NullTimesError, SortTooLargeError)
+"""What `run` raises when only the rows show that DuckDB has to run the statement."""
+
+
+def reason_of(error: Exception) -> Reason:
+    """Why DuckDB has to run the statement."""
+    return Reason(_REASONS[type(error)])
+
+
+_REASONS: dict[type[Exception], str] = {
+    ArithmeticOverflowError: "integer arithmetic leaves INT64",
+    TooManyGroupsError: "the keys of GROUP BY span too many values",
+    NullTimesError: "first and last of rows whose time is NULL",
+    SortTooLargeError: f"DuckDB sorts more than {MAX_SORTED_ROWS:,} rows faster",
+}
+
+Open = Callable[[Table], AbstractContextManager[Snapshot]]
+
+
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
     """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading."""
@@ -75,26 +96,28 @@ class _Slots:
     rows: int
 
 
-def run(plan: Plan, engine: Engine) -> NativeAnswer:
+def run(plan: Plan, engine: Engine, open_table: Open = Table.snapshot) -> NativeAnswer:
     """The answer of `plan` over the tables as they are now; of a JoinedPlan the rows that DuckDB is to finish.
+
+    open_table: gives the snapshots to run on.
 
     Raises ArithmeticOverflowError when integer arithmetic leaves its type, TooManyGroupsError when keys span more than
     the backend has room for, NullTimesError, SortTooLargeError when DuckDB would sort faster, StalePlanError when a
     table's schema has changed since, UnknownTableError when a table has gone.
     """
     if isinstance(plan, AggregatePlan):
-        return _run_aggregate(plan, engine)
-    if isinstance(plan, JoinedPlan):
-        return _run_join(plan.join, engine)
-    return _run_select(plan, engine) if isinstance(plan, SelectPlan) else _run_join(plan, engine)
+        return _run_aggregate(plan, engine, open_table)
+    if isinstance(plan, SelectPlan):
+        return _run_select(plan, engine, open_table)
+    return _run_join(plan.join if isinstance(plan, JoinedPlan) else plan, engine, open_table)
 
 
 # ---- operators ---------------------------------------------------------------------------------------------------
 
 
-def _run_aggregate(plan: AggregatePlan, engine: Engine) -> NativeAnswer:
+def _run_aggregate(plan: AggregatePlan, engine: Engine, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
-    with table.snapshot() as snapshot:
+    with open_table(table) as snapshot:
         scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
         if not plan.by_symbol and _has_ends(plan):
             if _has_null_keys(snapshot):
@@ -117,9 +140,9 @@ def _run_aggregate(plan: AggregatePlan, engine: Engine) -> NativeAnswer:
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 
-def _run_select(plan: SelectPlan, engine: Engine) -> NativeAnswer:
+def _run_select(plan: SelectPlan, engine: Engine, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
-    with table.snapshot() as snapshot:
+    with open_table(table) as snapshot:
         finish = plan.finish
         scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
         is_stored_so = plan.storage_order is not None and not _has_null_keys(snapshot)
@@ -167,11 +190,11 @@ def _top_scan(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan) -> 
     )
 
 
-def _run_join(plan: JoinPlan, engine: Engine) -> NativeAnswer:
+def _run_join(plan: JoinPlan, engine: Engine, open_table: Open) -> NativeAnswer:
     left_table, right_table = engine.catalog.get(plan.left.table), engine.catalog.get(plan.right.table)
     with ExitStack() as stack:
-        left = stack.enter_context(left_table.snapshot())
-        right = left if right_table is left_table else stack.enter_context(right_table.snapshot())
+        left = stack.enter_context(open_table(left_table))
+        right = left if right_table is left_table else stack.enter_context(open_table(right_table))
         if right.schema is not plan.right.schema:
             raise StalePlanError
         scan = _scan(plan.left, left_table, left, engine, in_symbol_order=False)

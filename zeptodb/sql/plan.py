@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeptodb.backends.base import Aggregate, TimeBucket
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.sql.relations import Bounds, Columns
 from zeptodb.types import ColumnType, Schema
 
 if TYPE_CHECKING:
@@ -159,12 +160,68 @@ Plan = SelectPlan | AggregatePlan | JoinPlan | JoinedPlan
 
 
 @dataclass(frozen=True, slots=True)
+class Leaf:
+    """A part of a statement that runs natively and whose rows DuckDB is handed under a name.
+
+    `offset` is the place of that part in the statement's text (None: no place).
+    """
+
+    name: str
+    plan: Plan
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRead:
+    """Rows of a table of ours that DuckDB reads as the table `view`.
+
+    Attributes:
+        view: the name in DuckDB's statement.
+        table, schema: the table, with the schema that it had when the plan was made.
+        columns: indexes of the columns that the statement can name.
+        bounds: rows that can matter.
+        row_name: of the column of row numbers; None: not needed.
+        keep: of rows with equal symbol and time only the last arrived, or all.
+    """
+
+    view: str
+    table: str
+    schema: Schema = field(repr=False)
+    columns: tuple[int, ...]
+    bounds: Bounds
+    row_name: str | None
+    keep: Literal["all", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class DuckdbPlan:
+    """A statement that DuckDB runs over what native leaves left and over rows of our tables.
+
+    Attributes:
+        sql: in DuckDB's words.
+        leaves: run first.
+        reads: of our tables.
+        columns: names and kinds of the answer's columns; None: unknown.
+        placeholders: names of the parameters that `sql` has.
+        shows_schemas: whether it looks at information_schema, which is to know all tables.
+    """
+
+    sql: str
+    leaves: tuple[Leaf, ...]
+    reads: tuple[TableRead, ...]
+    columns: Columns
+    placeholders: frozenset[str]
+    shows_schemas: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """What the planner makes of a SELECT.
 
     Attributes:
         plan: the native plan; None when there are reasons against it.
         reasons: every reason found.
+        duckdb: what DuckDB runs when there is no native plan of the whole; None: not prepared.
         is_volatile: the plan holds the present moment and must not be kept.
         make_template: makes the plan a template for other literals; None where there are none to exchange.
     """
@@ -173,3 +230,4 @@ class Planned:
     reasons: tuple[Reason, ...] = ()
     is_volatile: bool = False
     make_template: Callable[[], Template] | None = field(default=None, repr=False, compare=False)
+    duckdb: DuckdbPlan | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
+from zeptodb.sql import constants
 from zeptodb.sql.aggregate_planner import AggregatePlanner
 from zeptodb.sql.join_planner import JoinPlanner
 from zeptodb.sql.joined_rows import JoinedRowsPlanner
@@ -15,13 +16,18 @@ from zeptodb.sql.sources import Source, source_of
 from zeptodb.storage.catalog import Catalog
 
 
-def plan(node: exp.Expr, text: str, catalog: Catalog, capabilities: Capabilities) -> Planned:
-    """The native plan of a statement, or all reasons against one; `text` is what positions refer to."""
+def plan(
+    node: exp.Expr, text: str, catalog: Catalog, capabilities: Capabilities, *, now_ns: int | None = None
+) -> Planned:
+    """The native plan of a statement, or all reasons against one; `text` is what positions refer to.
+
+    now_ns: what now() means; None: the present.
+    """
     while isinstance(node, exp.Subquery) and not any(v for k, v in node.args.items() if k != "this"):
         node = node.this
     if not isinstance(node, exp.Select):
         return Planned(None, (Reason(f"{type(node).__name__.upper()} is no plain SELECT"),))
-    statement = SelectStatement(node, text, capabilities)
+    statement = SelectStatement(node, text, capabilities, constants.now_ns() if now_ns is None else now_ns)
     try:
         statement.check_clauses()
         found = _plan_select(statement, catalog)

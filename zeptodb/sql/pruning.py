@@ -75,7 +75,7 @@ def prune(scope: Scope, where: exp.Expr, parameters: Parameters) -> None:
 def _symbols_are_strings(relation: Relation) -> bool:
     if relation.occurrence is None:
         return False
-    schema = relation.occurrence.snapshot.schema
+    schema = relation.occurrence.schema
     return schema.symbol_index >= 0 and schema.fields[schema.symbol_index].type is ColumnType.STRING
 
 

@@ -14,8 +14,7 @@ from typing import Literal
 
 from sqlglot import exp
 
-from zeptodb.storage.snapshot import Snapshot
-from zeptodb.types import ColumnType
+from zeptodb.types import ColumnType, Schema
 
 
 class ValueKind(Enum):
@@ -64,7 +63,8 @@ class Occurrence:
     """One place in a statement where one of our tables is read.
 
     Attributes:
-        snapshot: its rows.
+        table: its name.
+        schema: its columns.
         node: the table in the syntax tree; its name becomes `view` when the rows are registered.
         row_name: name of the hidden column of row numbers; it is registered when `needs_rows`.
         bounds: rows that can matter.
@@ -72,7 +72,8 @@ class Occurrence:
         is_wrapped: whether a subquery around the table hides the row numbers again.
     """
 
-    snapshot: Snapshot
+    table: str
+    schema: Schema
     node: exp.Table
     row_name: str
     needs_rows: bool = False
@@ -112,7 +113,7 @@ class Relation:
         if self.columns is None:
             return None
         if self.occurrence is not None:
-            index = self.occurrence.snapshot.schema.timestamp_index
+            index = self.occurrence.schema.timestamp_index
             return self.columns[index][0] if index >= 0 else None
         moments = [name for name, kind in self.columns if kind is ValueKind.TIME]
         return moments[0] if len(moments) == 1 else None
@@ -130,7 +131,7 @@ class Relation:
         """The symbol column of one of our tables."""
         if self.columns is None or self.occurrence is None:
             return None
-        index = self.occurrence.snapshot.schema.symbol_index
+        index = self.occurrence.schema.symbol_index
         return self.columns[index][0] if index >= 0 else None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Vector
-from zeptodb.errors import BackendUnavailableError, InvalidInputError, QueryError
+from zeptodb.errors import BackendUnavailableError, InvalidInputError, QueryError, ZeptoError
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import ColumnType
 
@@ -43,6 +43,7 @@ class QueryResult:
         rows_scanned: rows of tables that were read for it.
         engine: which engine ran it: "cpu", "cuda", "duckdb", ...; empty for an error.
         error: empty if all went well, else the message.
+        error_type: which kind of error it is (see zeptodb.errors); None if all went well.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class QueryResult:
         engine: str = "",
         plan: str | Callable[[], str] = "",
         error: str = "",
+        error_type: type[ZeptoError] | None = None,
         timestamps: Timestamps = "ns",
     ) -> None:
         if timestamps not in ("ns", "datetime"):
@@ -69,6 +71,7 @@ class QueryResult:
         self.engine = engine
         self._plan = plan
         self.error = error
+        self.error_type = QueryError if error and error_type is None else error_type
 
     @classmethod
     def from_arrow(
@@ -130,9 +133,12 @@ class QueryResult:
         return not self.error
 
     def raise_for_error(self) -> QueryResult:
-        """This result; raises QueryError with the message when the statement failed."""
-        if self.error:
-            raise QueryError(self.error)
+        """This result; raises QueryError with the message when the statement failed.
+
+        QueryCancelledError, QueryTimeoutError and MemoryLimitError are QueryErrors.
+        """
+        if self.error_type is not None:
+            raise (self.error_type if issubclass(self.error_type, QueryError) else QueryError)(self.error)
         return self
 
     def __len__(self) -> int:

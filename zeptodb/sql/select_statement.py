@@ -35,6 +35,7 @@ class SelectStatement:
         node: the SELECT.
         text: the text that positions refer to.
         capabilities: of the backend.
+        now_ns: what now() means.
         reasons: against a native plan.
         is_volatile: whether the present moment was folded into the plan.
         make_template: see `Planned`.
@@ -43,6 +44,7 @@ class SelectStatement:
     node: exp.Select
     text: str
     capabilities: Capabilities
+    now_ns: int
     reasons: list[Reason] = field(default_factory=list)
     is_volatile: bool = False
     make_template: Callable[[], Template] | None = None
@@ -94,7 +96,7 @@ class SelectStatement:
 
     def binder(self, resolve: ColumnResolver) -> Binder:
         """A binder that adds to the reasons of this statement."""
-        return Binder(resolve, self.reasons)
+        return Binder(resolve, self.reasons, now_ns=self.now_ns)
 
     def resolve_row(self, node: exp.Column, source: Source) -> Bound | Rejection:
         """A column of the one table that the statement reads."""

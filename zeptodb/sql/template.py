@@ -135,7 +135,11 @@ class Recipes:
 
     def _fixed(self, node: exp.Expr) -> Recipe:
         bound = Binder(
-            self._binder.resolve, [], replace=self._binder.replace, is_in_backend=self._binder.is_in_backend
+            self._binder.resolve,
+            [],
+            self._binder.now_ns,
+            replace=self._binder.replace,
+            is_in_backend=self._binder.is_in_backend,
         ).bind(node)
         return lambda _: bound
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import control
 from zeptodb.backends.base import AggregateResult, AggregateScan, Scan, Vector
 from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu.bars import find_bars
@@ -190,6 +191,7 @@ def _accumulate(
     taken: Int64Array = _NO_TIMES,
 ) -> Int64Array:
     """The table of partial results, [slot, piece]; fills `taken` from `taken_columns`, too."""
+    control.reserve(8 * plan.width * pieces.count)
     partials = np.empty((plan.width, pieces.count), dtype=np.int64)
     flags = np.zeros(1, dtype=np.int64)
     program, run_section = plan.program, interpreter()

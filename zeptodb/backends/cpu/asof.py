@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import control
 from zeptodb.backends.base import AsofJoin, Vector
 from zeptodb.backends.cpu import match as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of
@@ -71,6 +72,7 @@ def _match(
     left_list: Int64Array,
 ) -> tuple[Int64Array, int]:
     """The list of matches, how many are missing in it; `counts` and `left_list` become those of the rows kept."""
+    control.reserve(8 * (pieces.rows + len(left_list)))
     matches = np.empty(pieces.rows, dtype=np.int64)
     unmatched = np.zeros(pieces.count, dtype=np.int64)
     morsels = bundle(counts)

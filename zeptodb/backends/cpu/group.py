@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import control
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
@@ -209,6 +210,7 @@ class _Grid:
         plan, pieces = self.plan, self.pieces
         columns = Columns.of(self.operation.scan.snapshot)
         count = len(self.chunks) - 1
+        control.reserve(8 * plan.width * count * self.places)
         partials = np.empty((plan.width, count * self.places), dtype=np.int64)
         times = np.zeros((len(plan.primitives), count * self.places), dtype=np.int64) if len(self.ends) else _NO_TIMES
         lengths = pieces.ends - pieces.starts

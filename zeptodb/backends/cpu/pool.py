@@ -2,7 +2,8 @@
 
 A kernel takes the address of a counter and claims numbered work items ("morsels") from it until none is left, so that
 threads share work without coming back to Python. The calling thread takes part, in slices, between which it can be
-interrupted; helpers run to the end of the counter. A caller waits for those helpers only that have begun on its job.
+interrupted and looks whether its statement was cancelled or has run too long; helpers run to the end of the counter. A
+caller waits for those helpers only that have begun on its job.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import control
+
 _CALLER_BUDGET = 32
 _ALL = 2**62
 ROW_THRESHOLD = 100_000
@@ -27,8 +30,14 @@ Work = Callable[[npt.NDArray[np.int64], int], None]
 
 
 def _lead(work: Work, counter: npt.NDArray[np.int64], count: int) -> None:
-    """Work in slices, between which the calling thread can be interrupted, until no morsel is left."""
+    """Work in slices, between which the calling thread can be interrupted, until no morsel is left.
+
+    Before each one its statement may turn out to have been cancelled, or to have run too long.
+    """
+    limits = control.current()
     while counter[0] < count:
+        if limits is not None:
+            limits.check()
         work(counter, _CALLER_BUDGET)
 
 
@@ -117,8 +126,8 @@ class WorkerPool:
     def run(self, work: Work, count: int, *, rows: int) -> None:
         """Call `work(counter, budget)` in one or more threads until all `count` morsels are done.
 
-        A KeyboardInterrupt in the calling thread ends the handing out of morsels, waits for those under way and is
-        raised again; so is an error of a helper.
+        A KeyboardInterrupt in the calling thread, or a statement that has to end, ends the handing out of morsels,
+        waits for those under way and is raised; so is an error of a helper.
         """
         helpers = min(self.threads, count) - 1
         if helpers <= 0 or rows < self.row_threshold:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import control
 from zeptodb.backends.base import Scan, SelectScan, Vector
 from zeptodb.backends.cpu import evaluate as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of, scratch
@@ -123,6 +124,7 @@ def find_rows(
     program, register = _lowered_predicate(scan.predicate, scan.snapshot.schema.symbol_index)
     lengths = pieces.ends - pieces.starts
     places = np.cumsum(lengths) - lengths
+    control.reserve(8 * pieces.rows)
     listed = np.empty(pieces.rows, dtype=np.int64)
     if wanted is None or pieces.morsel_count <= 1:
         counts = lengths.copy()
@@ -163,6 +165,7 @@ def write(
     values: list[npt.NDArray[np.generic]] = []
     validities: list[npt.NDArray[np.bool_] | None] = []
     for k, expression in enumerate(expressions):
+        control.reserve(result_type(expression).dtype.itemsize * total)
         out = np.empty(total, dtype=result_type(expression).dtype)
         valid = np.empty(total, dtype=np.bool_) if has_missing or may_be_null(expression, nullable) else None
         if isinstance(expression, ColumnRef):
