@@ -28,10 +28,11 @@ from zeptodb.backends.cuda.asof import asof_join
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError
 from zeptodb.backends.cuda.group import group
+from zeptodb.backends.cuda.image import DeviceImage
+from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
 from zeptodb.backends.topk import Operators, top
-from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
@@ -52,12 +53,24 @@ class CudaBackend:
         host_runs: per reason, operators that the host ran because the device did not.
     """
 
-    def __init__(self, driver: Driver, host: Backend) -> None:
-        """`host` runs what the device does not."""
+    def __init__(
+        self,
+        driver: Driver,
+        host: Backend,
+        *,
+        pinned_limit: int | None = None,
+        device_memory_limit: int | None = None,
+    ) -> None:
+        """`host` runs what the device does not.
+
+        pinned_limit: bytes of host memory to page-lock at most (None: a quarter of the machine's, at most 8 GiB).
+        device_memory_limit: bytes of device memory to hold rows in (None: four fifths of what is free).
+        """
         self.driver = driver
         self.host = host
         self.name = driver.name
-        self.memory: HostMemory = host.memory
+        self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
+        self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
         self.capabilities = Capabilities(
             frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin})
         )
@@ -114,6 +127,7 @@ class CudaBackend:
     def _on_device(self, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
         """The answer of the device, or of the host where the device cannot give one."""
         with self._lock:
+            self.image.begin_query()
             try:
                 answer = on_device()
             except (CannotRunError, OutOfDeviceMemoryError) as error:
@@ -142,5 +156,5 @@ class CudaBackend:
     def _columns(self, snapshot: Snapshot) -> DeviceColumns:
         found: DeviceColumns | None = snapshot.derived.get(self._key)
         if found is None:
-            found = snapshot.derived[self._key] = DeviceColumns(self.driver, snapshot)
+            found = snapshot.derived[self._key] = DeviceColumns(self.driver, self.image, snapshot)
         return found
