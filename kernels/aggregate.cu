@@ -8,37 +8,40 @@
 #define SECTION_WORDS 6
 #define PRIMITIVE_WORDS 10
 
-// Fill partials[word][item] for `items` items. Sections are rows of (predicate's operand, first primitive, after the
-// last one), primitives rows of (opcode, slot, left operand, right operand). A team works on an item, tile by tile.
-// With a list pieces are places in it, of which FIRST and LAST keep one. flags[0] becomes 1 when integer arithmetic left int64.
-extern "C" __global__ void aggregate_tiles(
-    const int64* column_words, const int64* program_words, const int64* sections, int64 section_count,
-    const int64* primitives, const int64* segments, const int64* starts, const int64* ends, int64 pieces,
-    const int64* tile_bounds, int64 items, const int64* listed_rows, const int64* listed_segments, int64* partials,
-    unsigned long long* flags
+// What aggregate_tiles and aggregate_short take.
+struct Tables {
+    const int64* sections;
+    int64 section_count;
+    const int64* primitives;
+    const int64* listed_rows;
+    const int64* listed_segments;
+    int64* partials;
+    int64 items;
+};
+
+// Add the rows `row` to `end` of a segment (listed: places of a list) to the states of an item, tile by tile.
+template <typename Workers>
+__device__ inline bool aggregate_item(
+    const Context<Workers>& context, const Tables& tables, int64 segment, int64 row, int64 end, int64 item
 ) {
-    int64 item = thread_index() / TEAM;
-    if (item >= items) return;
-    Context context = {columns_at(column_words), program_at(program_words), team_of_thread()};
-    bool overflows = false;
-    int64 piece, row, end;
-    find_item(starts, ends, tile_bounds, pieces, item, piece, row, end);
-    bool is_first = true;
+    bool overflows = false, is_first = true;
     do {
         Tile tile = {};
-        tile.segment = listed_rows == nullptr ? segments[piece] : -1;
+        tile.segment = segment;
         tile.row = row;
-        tile.rows = listed_rows == nullptr ? nullptr : listed_rows + row;
-        tile.segments = listed_segments + row;
+        tile.rows = tables.listed_rows == nullptr ? nullptr : tables.listed_rows + row;
+        tile.segments = tables.listed_segments + row;
         tile.count = greatest_of(0, least_of(end, (row / TILE_ROWS + 1) * TILE_ROWS) - row);
-        for (int64 s = 0; s < section_count; ++s) {
-            const int64* section = sections + SECTION_WORDS * s;
+        for (int64 s = 0; s < tables.section_count; ++s) {
+            const int64* section = tables.sections + SECTION_WORDS * s;
             choose(context, operand_at(section), tile, overflows);
             for (int64 k = section[4]; k < section[5]; ++k) {
-                const int64* primitive = primitives + PRIMITIVE_WORDS * k;
+                const int64* primitive = tables.primitives + PRIMITIVE_WORDS * k;
                 int64 opcode = primitive[0], slot = primitive[1];
                 State state = empty_state(opcode);
-                if (!is_first && context.team.lane == 0) state = load_state(opcode, partials, items, slot, item);
+                if (!is_first && context.team.lane == 0) {
+                    state = load_state(opcode, tables.partials, tables.items, slot, item);
+                }
                 if (opcode == FIRST || opcode == LAST) {
                     int64 found = end_of(context.team, tile, opcode == FIRST);
                     State given = {{found < 0 ? -1 : row + found}};
@@ -46,13 +49,49 @@ extern "C" __global__ void aggregate_tiles(
                 } else if (tile.count > 0) {
                     take(context, tile, opcode, operand_at(primitive + 2), operand_at(primitive + 6), state, overflows);
                 }
-                if (context.team.lane == 0) store_state(opcode, state, partials, items, slot, item);
+                if (context.team.lane == 0) store_state(opcode, state, tables.partials, tables.items, slot, item);
             }
         }
         is_first = false;
         row += tile.count;
     } while (row < end);
-    if (overflows) atomicOr(flags, 1ULL);
+    return overflows;
+}
+
+// Fill partials[word][item] for `items` items. Sections are rows of (predicate's operand, first primitive, after the
+// last one), primitives rows of (opcode, slot, left operand, right operand). A team works on an item, tile by tile.
+// With a list pieces are places in it, of which FIRST and LAST keep one. Pieces of at most `short_rows` rows are left to
+// aggregate_short. flags[0] becomes 1 when integer arithmetic left int64.
+extern "C" __global__ void aggregate_tiles(
+    const int64* column_words, const int64* program_words, const int64* sections, int64 section_count,
+    const int64* primitives, const int64* segments, const int64* starts, const int64* ends, int64 pieces,
+    const int64* tile_bounds, int64 items, const int64* listed_rows, const int64* listed_segments, int64 short_rows,
+    int64* partials, unsigned long long* flags
+) {
+    int64 item = thread_index() / TEAM;
+    if (item >= items) return;
+    int64 piece, row, end;
+    find_item(starts, ends, tile_bounds, pieces, item, piece, row, end);
+    if (end - row <= short_rows) return;
+    Context<Team> context = {columns_at(column_words), program_at(program_words), team_of_thread()};
+    Tables tables = {sections, section_count, primitives, listed_rows, listed_segments, partials, items};
+    int64 segment = listed_rows == nullptr ? segments[piece] : -1;
+    if (aggregate_item(context, tables, segment, row, end, item)) atomicOr(flags, 1ULL);
+}
+
+// As aggregate_tiles, of pieces of at most `short_rows` (no more than 64) rows, each by one thread.
+extern "C" __global__ void aggregate_short(
+    const int64* column_words, const int64* program_words, const int64* sections, int64 section_count,
+    const int64* primitives, const int64* segments, const int64* starts, const int64* ends, int64 pieces,
+    const int64* listed_rows, const int64* listed_segments, int64 short_rows, int64* partials,
+    unsigned long long* flags
+) {
+    int64 piece = thread_index();
+    if (piece >= pieces || ends[piece] - starts[piece] > short_rows) return;
+    Context<Solo> context = {columns_at(column_words), program_at(program_words), Solo()};
+    Tables tables = {sections, section_count, primitives, listed_rows, listed_segments, partials, pieces};
+    int64 segment = listed_rows == nullptr ? segments[piece] : -1;
+    if (aggregate_item(context, tables, segment, starts[piece], ends[piece], piece)) atomicOr(flags, 1ULL);
 }
 
 // Fill folded[word][piece] from the partial results of each piece's tiles, in order. A thread per piece and primitive.

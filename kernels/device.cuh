@@ -97,9 +97,19 @@ __device__ inline int64 first_at_or_after(const int64* times, int64 low, int64 h
 // A team: 16 neighbouring lanes of a warp that work on one tile. The other half of the warp may be elsewhere, so each
 // team names its own lanes.
 struct Team {
+    static constexpr int LANES = TEAM;
     int lane;
     unsigned mask;
 };
+
+// A thread that works on a few rows alone, in the order in which a team would.
+struct Solo {
+    static constexpr int LANES = 1;
+    static constexpr int lane = 0;
+};
+
+// Rows of a piece that a thread takes alone at most: one bit of a word for each.
+#define SOLO_ROWS 64
 
 __device__ inline Team team_of_thread() {
     Team team;
@@ -115,6 +125,14 @@ __device__ inline double down(const Team& team, double value, int distance) {
 __device__ inline int64 down(const Team& team, int64 value, int distance) {
     return __shfl_down_sync(team.mask, value, distance, TEAM);
 }
+
+__device__ inline double down(const Solo&, double value, int) { return value; }
+
+__device__ inline int64 down(const Solo&, int64 value, int) { return value; }
+
+__device__ inline double from_lane(const Solo&, double value, int) { return value; }
+
+__device__ inline int64 from_lane(const Solo&, int64 value, int) { return value; }
 
 __device__ inline double from_lane(const Team& team, double value, int lane) {
     return __shfl_sync(team.mask, value, lane, TEAM);

@@ -13,7 +13,7 @@ extern "C" __global__ void filter_tiles(
 ) {
     int64 item = thread_index() / TEAM + first;
     if (item >= first + tiles) return;
-    Context context = {columns_at(column_words), program_at(program_words), team_of_thread()};
+    Context<Team> context = {columns_at(column_words), program_at(program_words), team_of_thread()};
     bool overflows = false;
     int64 range, row, end;
     find_item(starts, ends, tile_bounds, ranges, item, range, row, end);

@@ -1,15 +1,15 @@
-// One tile, turned by a team into what its rows add to a state.
+// One tile, turned by a team (or by one thread, when the rows are few) into what its rows add to a state.
 //
 // Element i of the tile goes to lane i mod 16, lanes are folded in halves, and what is left at the end of the tile
-// follows one by one: the order of additions of the CPU's kernels (zeptodb/backends/cpu/lanes.py). Elements that are
-// left out (by a predicate, or because they are NULL) keep their lane empty. Results stand in lane 0.
+// follows one by one: the order of additions of the CPU's kernels (zeptodb/backends/cpu/lanes.py), whoever works.
+// Elements that are left out (by a predicate, or because they are NULL) keep their lane empty. Results stand in lane 0.
 #pragma once
 
 #include "expression.cuh"
 #include "states.cuh"
 
 // Rows `row` to `row + count` of a segment, at most 1,024. Where `rows` is not null they are rows[0], rows[1], ... of
-// `segments`[0], ... instead. Bit s of `chosen` says whether this lane's element 16 s + lane counts.
+// `segments`[0], ... instead. Bit s of `chosen` says whether this lane's element s * LANES + lane counts.
 struct Tile {
     int64 segment;
     int64 row;
@@ -23,30 +23,36 @@ struct Tile {
     __device__ int64 row_of(int64 i) const { return rows == nullptr ? row + i : rows[i]; }
 };
 
+template <typename Workers>
 struct Context {
     Columns columns;
     Program program;
-    Team team;
+    Workers team;
 };
 
-__device__ inline int64 team_sum(const Team& team, int64 value) {
-    for (int distance = TEAM / 2; distance > 0; distance >>= 1) value += down(team, value, distance);
+template <typename Workers>
+__device__ inline int64 team_sum(const Workers& team, int64 value) {
+    for (int distance = Workers::LANES / 2; distance > 0; distance >>= 1) value += down(team, value, distance);
     return value;
 }
 
-__device__ inline uint64 all_of_lane(int lane, int64 count) {
-    int64 elements = count / TEAM + (lane < count % TEAM);
+template <typename Workers>
+__device__ inline uint64 all_of_lane(const Workers& team, int64 count) {
+    int64 elements = count / Workers::LANES + (team.lane < count % Workers::LANES);
     return elements >= 64 ? ~0ULL : (1ULL << elements) - 1;
 }
 
 // Which of the tile's rows pass the predicate in a register of a section.
-__device__ inline void choose(const Context& context, const Operand& predicate, Tile& tile, bool& overflows) {
-    tile.chosen = all_of_lane(context.team.lane, tile.count);
+template <typename Workers>
+__device__ inline void choose(
+    const Context<Workers>& context, const Operand& predicate, Tile& tile, bool& overflows
+) {
+    tile.chosen = all_of_lane(context.team, tile.count);
     tile.is_whole = true;
     if (predicate.kind == NOTHING) return;
     uint64 passed = 0;
     int64 step = 0;
-    for (int64 i = context.team.lane; i < tile.count; i += TEAM, ++step) {
+    for (int64 i = context.team.lane; i < tile.count; i += Workers::LANES, ++step) {
         Value value = operand_value(
             context.program, predicate, context.columns, tile.segment_of(i), tile.row_of(i), overflows
         );
@@ -72,8 +78,9 @@ struct PlainProducts {
 };
 
 // Anything else: operands of any kind, rows left out.
+template <typename Workers>
 struct AnyElements {
-    const Context& context;
+    const Context<Workers>& context;
     const Tile& tile;
     Operand left;
     Operand right;
@@ -81,7 +88,7 @@ struct AnyElements {
     bool& overflows;
 
     __device__ bool pair(int64 i, int64& a, int64& b) const {
-        if (!((tile.chosen >> (i / TEAM)) & 1)) return false;
+        if (!((tile.chosen >> (i / Workers::LANES)) & 1)) return false;
         int64 segment = tile.segment_of(i), row = tile.row_of(i);
         Value first = operand_value(context.program, left, context.columns, segment, row, overflows);
         a = first.bits;
@@ -163,8 +170,70 @@ __device__ inline void squares_about(
     }
 }
 
+// The lanes of a team, folded in halves.
+__device__ inline double folded(double (&lanes)[TEAM]) {
+#pragma unroll
+    for (int distance = TEAM / 2; distance > 0; distance >>= 1) {
+#pragma unroll
+        for (int lane = 0; lane < distance; ++lane) lanes[lane] += lanes[lane + distance];
+    }
+    return lanes[0];
+}
+
+// Likewise by one thread, which keeps the lanes of a team.
 template <typename Source>
-__device__ inline void take_sum(const Team& team, const Source& source, int64 count, State& state) {
+__device__ inline double sum_of(const Solo&, const Source& source, int64 count, int64& taken) {
+    double lanes[TEAM] = {};
+    taken = 0;
+    int64 i = 0;
+    for (; i + TEAM <= count; i += TEAM) {
+#pragma unroll
+        for (int lane = 0; lane < TEAM; ++lane) {
+            bool is_taken = true;
+            double value = source.value(i + lane, is_taken);
+            if (is_taken) lanes[lane] += value;
+            taken += is_taken;
+        }
+    }
+    double total = folded(lanes);
+    for (; i < count; ++i) {
+        bool is_taken = true;
+        double value = source.value(i, is_taken);
+        if (is_taken) total += value;
+        taken += is_taken;
+    }
+    return total;
+}
+
+template <typename Source>
+__device__ inline void squares_about(
+    const Solo&, const Source& source, int64 count, double center, double& deviation, double& squares
+) {
+    double deviations[TEAM] = {}, lanes[TEAM] = {};
+    int64 i = 0;
+    for (; i + TEAM <= count; i += TEAM) {
+#pragma unroll
+        for (int lane = 0; lane < TEAM; ++lane) {
+            bool is_taken = true;
+            double value = source.value(i + lane, is_taken) - center;
+            if (!is_taken) continue;
+            deviations[lane] += value;
+            lanes[lane] += value * value;
+        }
+    }
+    deviation = folded(deviations);
+    squares = folded(lanes);
+    for (; i < count; ++i) {
+        bool is_taken = true;
+        double value = source.value(i, is_taken) - center;
+        if (!is_taken) continue;
+        deviation += value;
+        squares += value * value;
+    }
+}
+
+template <typename Workers, typename Source>
+__device__ inline void take_sum(const Workers& team, const Source& source, int64 count, State& state) {
     int64 taken;
     double total = sum_of(team, source, count, taken);
     taken = team_sum(team, taken);
@@ -173,8 +242,8 @@ __device__ inline void take_sum(const Team& team, const Source& source, int64 co
     state.words[2] += taken;
 }
 
-template <typename Source>
-__device__ inline void take_variance(const Team& team, const Source& source, int64 count, State& state) {
+template <typename Workers, typename Source>
+__device__ inline void take_variance(const Workers& team, const Source& source, int64 count, State& state) {
     int64 taken;
     double total = sum_of(team, source, count, taken);
     taken = from_lane(team, team_sum(team, taken), 0);
@@ -186,9 +255,10 @@ __device__ inline void take_variance(const Team& team, const Source& source, int
     state.words[5] += taken;
 }
 
-__device__ inline void take_sum_int(const Team& team, const AnyElements& source, int64 count, State& state) {
+template <typename Workers>
+__device__ inline void take_sum_int(const Workers& team, const AnyElements<Workers>& source, int64 count, State& state) {
     int64 high = 0, low = 0, taken = 0;
-    for (int64 i = team.lane; i < count; i += TEAM) {
+    for (int64 i = team.lane; i < count; i += Workers::LANES) {
         int64 a = 0, b = 0;
         if (!source.pair(i, a, b)) continue;
         high += a >> 32;
@@ -200,10 +270,11 @@ __device__ inline void take_sum_int(const Team& team, const AnyElements& source,
     state.words[2] += team_sum(team, taken);
 }
 
-__device__ inline void take_plain_sum_int(const Team& team, const int64* values, int64 count, State& state) {
+template <typename Workers>
+__device__ inline void take_plain_sum_int(const Workers& team, const int64* values, int64 count, State& state) {
     int64 high = 0, low = 0;
 #pragma unroll 4
-    for (int64 i = team.lane; i < count; i += TEAM) {
+    for (int64 i = team.lane; i < count; i += Workers::LANES) {
         high += values[i] >> 32;
         low += values[i] & 0xFFFFFFFFLL;
     }
@@ -212,16 +283,17 @@ __device__ inline void take_plain_sum_int(const Team& team, const int64* values,
     state.words[2] += count;
 }
 
-__device__ inline void take_minmax_int(const Team& team, const AnyElements& source, int64 count, State& state) {
+template <typename Workers>
+__device__ inline void take_minmax_int(const Workers& team, const AnyElements<Workers>& source, int64 count, State& state) {
     int64 least = INT64_MAX_VALUE, greatest = INT64_MIN_VALUE, taken = 0;
-    for (int64 i = team.lane; i < count; i += TEAM) {
+    for (int64 i = team.lane; i < count; i += Workers::LANES) {
         int64 a = 0, b = 0;
         if (!source.pair(i, a, b)) continue;
         least = least_of(least, a);
         greatest = greatest_of(greatest, a);
         ++taken;
     }
-    for (int distance = TEAM / 2; distance > 0; distance >>= 1) {
+    for (int distance = Workers::LANES / 2; distance > 0; distance >>= 1) {
         least = least_of(least, down(team, least, distance));
         greatest = greatest_of(greatest, down(team, greatest, distance));
     }
@@ -231,10 +303,11 @@ __device__ inline void take_minmax_int(const Team& team, const AnyElements& sour
     state.words[2] += taken;
 }
 
-__device__ inline void take_minmax_float(const Team& team, const AnyElements& source, int64 count, State& state) {
+template <typename Workers>
+__device__ inline void take_minmax_float(const Workers& team, const AnyElements<Workers>& source, int64 count, State& state) {
     double least = as_double(0x7FF0000000000000LL), greatest = -least;
     int64 nans = 0, taken = 0;
-    for (int64 i = team.lane; i < count; i += TEAM) {
+    for (int64 i = team.lane; i < count; i += Workers::LANES) {
         int64 a = 0, b = 0;
         if (!source.pair(i, a, b)) continue;
         double x = as_double(a);
@@ -243,7 +316,7 @@ __device__ inline void take_minmax_float(const Team& team, const AnyElements& so
         nans += is_nan(x);
         ++taken;
     }
-    for (int distance = TEAM / 2; distance > 0; distance >>= 1) {
+    for (int distance = Workers::LANES / 2; distance > 0; distance >>= 1) {
         double low = down(team, least, distance), high = down(team, greatest, distance);
         if (low < least) least = low;
         if (high > greatest) greatest = high;
@@ -256,9 +329,10 @@ __device__ inline void take_minmax_float(const Team& team, const AnyElements& so
     state.words[2] += taken;
 }
 
-__device__ inline void take_count(const Team& team, const AnyElements& source, int64 count, State& state) {
+template <typename Workers>
+__device__ inline void take_count(const Workers& team, const AnyElements<Workers>& source, int64 count, State& state) {
     int64 taken = 0;
-    for (int64 i = team.lane; i < count; i += TEAM) {
+    for (int64 i = team.lane; i < count; i += Workers::LANES) {
         int64 a = 0, b = 0;
         taken += source.pair(i, a, b);
     }
@@ -266,13 +340,14 @@ __device__ inline void take_count(const Team& team, const AnyElements& source, i
 }
 
 // The position of the tile's first or last chosen element, -1 when there is none; in every lane of the team.
-__device__ inline int64 end_of(const Team& team, const Tile& tile, bool is_first) {
+template <typename Workers>
+__device__ inline int64 end_of(const Workers& team, const Tile& tile, bool is_first) {
     int64 position = is_first ? TILE_ROWS : -1;
     if (tile.chosen != 0) {
         int step = is_first ? __ffsll((long long)tile.chosen) - 1 : 63 - __clzll((long long)tile.chosen);
-        position = (int64)step * TEAM + team.lane;
+        position = (int64)step * Workers::LANES + team.lane;
     }
-    for (int distance = TEAM / 2; distance > 0; distance >>= 1) {
+    for (int distance = Workers::LANES / 2; distance > 0; distance >>= 1) {
         int64 other = down(team, position, distance);
         position = is_first ? least_of(position, other) : greatest_of(position, other);
     }
@@ -282,28 +357,30 @@ __device__ inline int64 end_of(const Team& team, const Tile& tile, bool is_first
 
 // ---- one primitive -------------------------------------------------------------------------------------------------
 
-__device__ inline bool is_plain(const Context& context, const Tile& tile, const Operand& operand) {
+template <typename Workers>
+__device__ inline bool is_plain(const Context<Workers>& context, const Tile& tile, const Operand& operand) {
     if (!tile.is_whole || tile.rows != nullptr || operand.kind != LOAD_64) return false;
     return context.columns.validity[operand.what * context.columns.segments + tile.segment] == 0;
 }
 
-template <typename T>
-__device__ inline const T* plain_values(const Context& context, const Tile& tile, const Operand& operand) {
+template <typename T, typename Workers>
+__device__ inline const T* plain_values(const Context<Workers>& context, const Tile& tile, const Operand& operand) {
     int64 address = context.columns.addresses[operand.what * context.columns.segments + tile.segment];
     return at<const T>(address + 8 * tile.row, tile.count);
 }
 
-template <typename L, typename R>
+template <typename L, typename R, typename Workers>
 __device__ inline void take_plain_products(
-    const Context& context, const Tile& tile, const Operand& left, const Operand& right, State& state
+    const Context<Workers>& context, const Tile& tile, const Operand& left, const Operand& right, State& state
 ) {
     PlainProducts<L, R> source = {plain_values<L>(context, tile, left), plain_values<R>(context, tile, right)};
     take_sum(context.team, source, tile.count, state);
 }
 
 // Add a tile to the state of a primitive that has operands; whether a fast way was found.
+template <typename Workers>
 __device__ inline bool take_plain(
-    const Context& context, const Tile& tile, int64 opcode, const Operand& left, const Operand& right, State& state
+    const Context<Workers>& context, const Tile& tile, int64 opcode, const Operand& left, const Operand& right, State& state
 ) {
     if (!is_plain(context, tile, left) || (right.kind != NOTHING && !is_plain(context, tile, right))) return false;
     switch (opcode) {
@@ -323,17 +400,18 @@ __device__ inline bool take_plain(
     }
 }
 
+template <typename Workers>
 __device__ inline void take(
-    const Context& context, const Tile& tile, int64 opcode, const Operand& left, const Operand& right, State& state,
+    const Context<Workers>& context, const Tile& tile, int64 opcode, const Operand& left, const Operand& right, State& state,
     bool& overflows
 ) {
-    const Team& team = context.team;
+    const Workers& team = context.team;
     if (opcode == ROWS) {
         state.words[0] += team_sum(team, (int64)__popcll(tile.chosen));
         return;
     }
     if (take_plain(context, tile, opcode, left, right, state)) return;
-    AnyElements source = {context, tile, left, right, opcode, overflows};
+    AnyElements<Workers> source = {context, tile, left, right, opcode, overflows};
     switch (opcode) {
         case COUNT: take_count(team, source, tile.count, state); break;
         case SUM_INT: take_sum_int(team, source, tile.count, state); break;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,9 +27,9 @@ from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
 from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
-from zeptodb.backends.cpu.topk import top
 from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
 from zeptodb.backends.pieces import as_words
+from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -109,7 +111,12 @@ class CpuBackend:
 
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
-        return top(self._pool, operation, self._summaries)
+        operators = Operators(
+            partial(aggregate, self._pool),
+            partial(aggregate, self._pool, summaries=self._summaries),
+            partial(select, self._pool),
+        )
+        return top(operators, operation)
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""

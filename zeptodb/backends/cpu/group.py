@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from zeptodb.backends.base import (
     AggregateResult,
     AggregateScan,
     Scan,
-    TooManyGroupsError,
     Vector,
 )
 from zeptodb.backends.cpu import accumulate as kernels
@@ -24,18 +24,14 @@ from zeptodb.backends.cpu.columns import Columns, scratch
 from zeptodb.backends.cpu.expression import interpreter
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import Rows, write
-from zeptodb.backends.expression import Bucket, ColumnRef, Expression, Kind
+from zeptodb.backends.expression import Expression
 from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.keys import Key, find_keys, groups_of, key_values
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
-from zeptodb.backends.program import may_be_null
-from zeptodb.backends.results import nullable_columns, overflow, result_type
-from zeptodb.types import ColumnType
+from zeptodb.backends.results import nullable_columns, overflow
 
 Int64Array = npt.NDArray[np.int64]
-
-MAX_GROUPS = 1 << 17
-"""Most places of the dense table."""
 
 _TABLE_WORDS = 1 << 22
 """Words that the tables of all chunks take at most, unless that would leave fewer than `_MIN_CHUNKS`."""
@@ -44,36 +40,11 @@ _MIN_CHUNKS = 8
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """One key and the places of its values: (value - least) // width, NULL after all others.
-
-    Attributes:
-        expression: the key.
-        least, width: as above.
-        count: how many places there are, NULL's included if there may be one.
-        has_null: whether there may be one.
-        stride: how far apart two neighbours of this key lie, in groups.
-    """
-
-    expression: Expression
-    least: int
-    width: int
-    count: int
-    has_null: bool
-    stride: int = 1
-
-
 def group(pool: WorkerPool, operation: AggregateScan) -> AggregateResult:
     """Run an AggregateScan that has keys."""
     scan = operation.scan
-    keys = _keys(pool, operation)
-    groups = max(1, keys[0].stride * keys[0].count)
-    ranges = len(scan.ranges.segments) if operation.by_symbol else 1
-    if groups * max(ranges, 1) > MAX_GROUPS:
-        raise TooManyGroupsError(
-            f"The keys span {groups * ranges:,} groups; at most {MAX_GROUPS:,} have a place in the dense table."
-        )
+    keys = find_keys(operation, partial(aggregate, pool))
+    groups, ranges = groups_of(operation, keys)
     plan, registers = _lower(operation, keys)
     pieces = cut(scan.ranges.segments, scan.ranges.starts, scan.ranges.ends)
     grid = _Grid(pool, operation, plan, pieces, groups, ranges)
@@ -87,85 +58,15 @@ def group(pool: WorkerPool, operation: AggregateScan) -> AggregateResult:
         for k, item in enumerate(operation.aggregates)
     )
     segments = scan.ranges.segments[chosen // groups] if operation.by_symbol else None
-    columns = [_key_values(key, chosen % groups) for key in keys]
+    columns = [key_values(key, chosen % groups) for key in keys]
     buckets = None if operation.bucket is None else columns.pop(0).values.astype(np.int64, copy=False)
     return AggregateResult(segments, buckets, vectors, tuple(columns))
-
-
-# ---- keys --------------------------------------------------------------------------------------------------------
-
-
-def _keys(pool: WorkerPool, operation: AggregateScan) -> list[_Key]:
-    """The bucket, if any, and the keys, with the places of their values; the last one varies fastest."""
-    scan = operation.scan
-    expressions = list(operation.keys)
-    if operation.bucket is not None:
-        stamp = ColumnRef(scan.snapshot.schema.timestamp_index, ColumnType.TIMESTAMP_NS)
-        expressions.insert(0, Bucket(stamp, operation.bucket.width_ns, operation.bucket.origin_ns))
-    nullable = nullable_columns(scan.snapshot)
-    spans = _spans(pool, scan, expressions)
-    keys: list[_Key] = []
-    stride = 1
-    for expression, (least, greatest) in reversed(list(zip(expressions, spans, strict=True))):
-        width = expression.width if isinstance(expression, Bucket) else 1
-        has_null = may_be_null(expression, nullable)
-        count = max(0, (greatest - least) // width + 1) + has_null
-        keys.insert(0, _Key(expression, least, width, count, has_null, stride))
-        stride *= max(count, 1)
-    return keys
-
-
-def _spans(pool: WorkerPool, scan: Scan, expressions: list[Expression]) -> list[tuple[int, int]]:
-    """Least and greatest value of each key over the rows in range, the predicate left aside; (0, -1) of no value."""
-    known = {e: _known_span(scan, e) for e in expressions}
-    unknown = [e for e, span in known.items() if span is None]
-    if unknown:
-        # Buckets ascend with their argument, which is cheaper to look at.
-        arguments = [e.argument if isinstance(e, Bucket) else e for e in unknown]
-        items = tuple(Aggregate(op, (a,)) for a in arguments for op in (AggregateOp.MIN, AggregateOp.MAX))
-        columns = aggregate(pool, AggregateScan(replace(scan, predicate=None), items)).columns
-        for i, expression in enumerate(unknown):
-            low, high = columns[2 * i], columns[2 * i + 1]
-            if low.validity is not None and not low.validity[0]:
-                known[expression] = (0, -1)
-                continue
-            span = (int(low.values[0]), int(high.values[0]))
-            if isinstance(expression, Bucket):
-                span = (_floor(span[0], expression), _floor(span[1], expression))
-            known[expression] = span
-    return [known[e] or (0, -1) for e in expressions]
-
-
-def _known_span(scan: Scan, expression: Expression) -> tuple[int, int] | None:
-    """The span of a key that needs no look at the rows."""
-    if expression.kind is Kind.BOOL:
-        return 0, 1
-    if not isinstance(expression, ColumnRef):
-        return None
-    if expression.index == scan.snapshot.schema.symbol_index:
-        symbols = scan.snapshot.symbols[scan.ranges.segments]
-        return (int(symbols.min()), int(symbols.max())) if len(symbols) else (0, -1)
-    dictionary = scan.snapshot.dictionaries[expression.index]
-    return (0, len(dictionary) - 1) if expression.type is ColumnType.STRING and dictionary is not None else None
-
-
-def _floor(value: int, bucket: Bucket) -> int:
-    return bucket.origin + (value - bucket.origin) // bucket.width * bucket.width
-
-
-def _key_values(key: _Key, groups: Int64Array) -> Vector:
-    """The key's values in the given groups."""
-    places = groups // key.stride % max(key.count, 1)
-    kind = result_type(key.expression)
-    is_valid = places < key.count - 1 if key.has_null else np.ones(len(places), dtype=np.bool_)
-    values = np.where(is_valid, places, 0) * key.width + key.least
-    return Vector(values.astype(kind.dtype), None if is_valid.all() else is_valid, kind)
 
 
 # ---- kernels -----------------------------------------------------------------------------------------------------
 
 
-def _lower(operation: AggregateScan, keys: list[_Key]) -> tuple[Plan, Int64Array]:
+def _lower(operation: AggregateScan, keys: list[Key]) -> tuple[Plan, Int64Array]:
     """The plan of the aggregates, and rows (section, register, key) that say where the keys' values stand.
 
     Keys are lowered as if they were aggregated under every condition; what would aggregate them is left out.
@@ -205,7 +106,7 @@ class _Grid:
         self.width = plan.width + len(self.ends) + len(plan.sections)
         self.chunks = self._cut_chunks()
 
-    def run(self, keys: list[_Key], registers: Int64Array) -> tuple[Int64Array, dict[int, Int64Array]]:
+    def run(self, keys: list[Key], registers: Int64Array) -> tuple[Int64Array, dict[int, Int64Array]]:
         """The words of every group, [slot, group], and per slot of FIRST and LAST the place of its row in the scan."""
         plan, pieces = self.plan, self.pieces
         columns = Columns.of(self.operation.scan.snapshot)
@@ -260,7 +161,7 @@ class _Grid:
         ranges = np.arange(pieces.count, dtype=np.int64) if pieces.ranges is None else pieces.ranges
         return ranges * (self.groups * self.width)
 
-    def _key_table(self, keys: list[_Key], registers: Int64Array) -> Int64Array:
+    def _key_table(self, keys: list[Key], registers: Int64Array) -> Int64Array:
         rows = []
         for section, register, k in registers.tolist():
             key, stride = keys[k], keys[k].stride * self.width

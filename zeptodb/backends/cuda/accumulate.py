@@ -22,6 +22,10 @@ MANY_PIECES = 1 << 16
 """With so many pieces a team takes a whole one; with fewer each tile has a team of its own."""
 
 
+SHORT_ROWS = 64
+"""Where a team takes a whole piece, one thread alone takes a piece of no more rows than this."""
+
+
 @dataclass(frozen=True, slots=True)
 class DevicePieces:
     """Ranges of rows.
@@ -95,10 +99,17 @@ def accumulate(
     partials = target if pieces.tile_bounds is None else allocate(driver, width * items)
     words, *_, sections, primitives = program
     rows, segments = pieces.listed or (None, None)
+    short_rows = SHORT_ROWS if pieces.tile_bounds is None else -1
+    if short_rows >= 0:
+        driver.launch(
+            "aggregate_short", count,
+            (columns.words, words, sections, len(plan.sections), primitives, pieces.segments, pieces.starts,
+             pieces.ends, count, rows, segments, short_rows, partials, flags),
+        )  # fmt: skip
     driver.launch(
         "aggregate_tiles", TEAM * items,
         (columns.words, words, sections, len(plan.sections), primitives, pieces.segments, pieces.starts, pieces.ends,
-         count, pieces.tile_bounds, items, rows, segments, partials, flags),
+         count, pieces.tile_bounds, items, rows, segments, short_rows, partials, flags),
     )  # fmt: skip
     if pieces.tile_bounds is not None:
         driver.launch(

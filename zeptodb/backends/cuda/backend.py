@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Callable
+from threading import RLock
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +27,17 @@ from zeptodb.backends.cuda.aggregate import aggregate
 from zeptodb.backends.cuda.asof import asof_join
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.group import group
+from zeptodb.backends.cuda.image import DeviceImage
+from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
-from zeptodb.storage.memory import HostMemory
+from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
+
+Answer = TypeVar("Answer")
 
 _NUMBERS = itertools.count()
 
@@ -40,17 +49,34 @@ class CudaBackend:
         name: "cuda", or what the driver is called.
         memory: supplies the memory of arenas.
         capabilities: every operator and aggregate.
+        device_runs: operators that the device has run.
+        host_runs: per reason, operators that the host ran because the device did not.
     """
 
-    def __init__(self, driver: Driver, host: Backend) -> None:
-        """`host` runs what the device does not."""
+    def __init__(
+        self,
+        driver: Driver,
+        host: Backend,
+        *,
+        pinned_limit: int | None = None,
+        device_memory_limit: int | None = None,
+    ) -> None:
+        """`host` runs what the device does not.
+
+        pinned_limit: bytes of host memory to page-lock at most (None: a quarter of the machine's, at most 8 GiB).
+        device_memory_limit: bytes of device memory to hold rows in (None: four fifths of what is free).
+        """
         self.driver = driver
         self.host = host
         self.name = driver.name
-        self.memory: HostMemory = host.memory
+        self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
+        self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
         self.capabilities = Capabilities(
             frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin})
         )
+        self.device_runs = 0
+        self.host_runs: Counter[str] = Counter()
+        self._lock = RLock()
         self._key = f"device columns {next(_NUMBERS)}"
 
     def __repr__(self) -> str:
@@ -70,31 +96,46 @@ class CudaBackend:
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
+        return self._on_device(lambda: self._aggregate(operation), lambda: self.host.aggregate(operation))
+
+    def _aggregate(self, operation: AggregateScan) -> AggregateResult:
+        columns = self._columns(operation.scan.snapshot)
         if operation.keys:
-            return self.host.aggregate(operation)
-        try:
-            return aggregate(self.driver, self._columns(operation.scan.snapshot), operation)
-        except (CannotRunError, OutOfDeviceMemoryError):
-            return self.host.aggregate(operation)
+            return group(self.driver, columns, operation, self._aggregate)
+        return aggregate(self.driver, columns, operation)
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
         """Run a SelectScan; one Vector per output."""
-        try:
-            return select(self.driver, self._columns(operation.scan.snapshot), operation)
-        except (CannotRunError, OutOfDeviceMemoryError):
-            return self.host.select(operation)
+        return self._on_device(lambda: self._select(operation), lambda: self.host.select(operation))
+
+    def _select(self, operation: SelectScan) -> tuple[Vector, ...]:
+        return select(self.driver, self._columns(operation.scan.snapshot), operation)
 
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
-        return self.host.top(operation)
+        operators = Operators(self._aggregate, self._aggregate, self._select)
+        return self._on_device(lambda: top(operators, operation), lambda: self.host.top(operation))
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
+        return self._on_device(lambda: self._asof_join(operation), lambda: self.host.asof_join(operation))
+
+    def _asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         left, right = self._columns(operation.left.snapshot), self._columns(operation.right.snapshot)
-        try:
-            return asof_join(self.driver, left, right, operation)
-        except (CannotRunError, OutOfDeviceMemoryError):
-            return self.host.asof_join(operation)
+        return asof_join(self.driver, left, right, operation)
+
+    def _on_device(self, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
+        """The answer of the device, or of the host where the device cannot give one."""
+        with self._lock:
+            self.image.begin_query()
+            try:
+                answer = on_device()
+            except (CannotRunError, OutOfDeviceMemoryError) as error:
+                self.host_runs[str(error)] += 1
+            else:
+                self.device_runs += 1
+                return answer
+        return on_host()
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
         """Threads of what runs on the host."""
@@ -115,5 +156,5 @@ class CudaBackend:
     def _columns(self, snapshot: Snapshot) -> DeviceColumns:
         found: DeviceColumns | None = snapshot.derived.get(self._key)
         if found is None:
-            found = snapshot.derived[self._key] = DeviceColumns(self.driver, snapshot)
+            found = snapshot.derived[self._key] = DeviceColumns(self.driver, self.image, snapshot)
         return found

@@ -9,24 +9,28 @@ import numpy.typing as npt
 
 from zeptodb.backends.cuda.batch import aligned, upload_described
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver
+from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
 
 
 class DeviceColumns:
-    """Copies of the columns of one snapshot, made when an operation first needs them.
+    """The columns of one snapshot on the device: in the image of the arenas, or, of other memory, copies.
+
+    An operation asks for what it needs with `require`, under the lock of the owner.
 
     `words` holds how many segments there are, and the addresses of the tables that kernels take: of values and of
     validity bytes, [column, segment] both, and of symbols.
     """
 
-    def __init__(self, driver: Driver, snapshot: Snapshot) -> None:
-        self._driver = driver
+    def __init__(self, driver: Driver, image: DeviceImage, snapshot: Snapshot) -> None:
+        """Nothing is there yet."""
+        self._driver, self._image = driver, image
         self._addresses = np.zeros(snapshot.addresses.shape, dtype=np.int64)
         self._validity = np.zeros(snapshot.validity.shape, dtype=np.int64)
         self._symbols = np.ascontiguousarray(snapshot.symbols, dtype=np.int64)
-        self._present: set[int] = set()
+        self._present: dict[int, frozenset[int]] = {}  # serials of the mirrors that a column lies in
         self._kept: list[DeviceMemory] = []
         self._tables: tuple[DeviceArray, ...] | None = None
 
@@ -49,10 +53,15 @@ class DeviceColumns:
 
     def require(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
         """Bring the columns to the device that are not there yet."""
-        missing = sorted({c for c in columns if c != snapshot.schema.symbol_index} - self._present)
+        wanted = {c for c in columns if c != snapshot.schema.symbol_index}
+        missing = [c for c in sorted(wanted) if c not in self._present or not self._image.hold(self._present[c])]
         for column in missing:
-            self._bring(snapshot, column)
-            self._present.add(column)
+            brought = self._image.bring(snapshot, column)
+            if brought is None:
+                self._bring(snapshot, column)
+                self._present[column] = frozenset()
+            else:
+                self._addresses[column], self._validity[column], self._present[column] = brought
         if missing:
             self._tables = None
 

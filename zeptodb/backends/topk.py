@@ -1,4 +1,4 @@
-"""TopScan on the CPU: the extremes of ranges tell which of them to look at, and from which key on.
+"""TopScan by means of other operators: the extremes of ranges tell which of them to look at, and from which key on.
 
 When k ranges hold a row at least as good as some bound, no row worse than the bound can be among the first k. So the
 extremes are asked for by symbol first, which summaries may know, then of short pieces of the symbols that are left, by
@@ -7,6 +7,7 @@ the kernels of aggregation; only what reaches the bound is looked at again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
+    AggregateResult,
     AggregateScan,
     Ranges,
     Scan,
@@ -23,10 +25,6 @@ from zeptodb.backends.base import (
     TopScan,
     Vector,
 )
-from zeptodb.backends.cpu.aggregate import aggregate
-from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.cpu.select import select
-from zeptodb.backends.cpu.summaries import Summaries
 from zeptodb.backends.expression import Comparison, ComparisonOp, Constant, Expression, IsNull, Logical, Not
 from zeptodb.backends.program import BLOCK_ROWS, may_be_null
 from zeptodb.backends.results import nullable_columns
@@ -43,9 +41,24 @@ _PIECE_ROWS = (16 * BLOCK_ROWS, 4 * BLOCK_ROWS, BLOCK_ROWS)
 """Lengths of pieces, the longest that gives enough of them being taken."""
 
 
-def top(pool: WorkerPool, operation: TopScan, summaries: Summaries | None = None) -> tuple[Vector, ...]:
-    """Run a TopScan, with what `summaries` (None: nothing) knows of its rows; one Vector per output."""
-    search = _Search(pool, operation, summaries)
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """What a backend does it with.
+
+    Attributes:
+        aggregate: runs an AggregateScan whose ranges may hold a segment repeatedly.
+        summarized: likewise of whole ranges of segments, from what the backend may know of them.
+        select: runs a SelectScan.
+    """
+
+    aggregate: Callable[[AggregateScan], AggregateResult]
+    summarized: Callable[[AggregateScan], AggregateResult]
+    select: Callable[[SelectScan], tuple[Vector, ...]]
+
+
+def top(operators: Operators, operation: TopScan) -> tuple[Vector, ...]:
+    """Run a TopScan; one Vector per output."""
+    search = _Search(operators, operation)
     if not may_be_null(operation.key, nullable_columns(operation.scan.snapshot)):
         return search.values(operation.scan, operation.limit)
     nulls = search.rows(operation.scan, IsNull(operation.key), operation.limit if operation.is_only_key else None)
@@ -74,21 +87,20 @@ class _Bound:
 class _Search:
     """Finds the first rows of one TopScan."""
 
-    pool: WorkerPool
+    operators: Operators
     operation: TopScan
-    summaries: Summaries | None
 
     def values(self, scan: Scan, limit: int) -> tuple[Vector, ...]:
         """Those of rows whose key is not NULL, the first `limit`."""
         if limit == 0:
             return self.rows(scan, None, 0)
         scan = replace(scan, ranges=_occupied(scan.ranges))
-        bound = self._bound(scan, limit, self.summaries)  # they know the extremes of whole segments
+        bound = self._bound(scan, limit, self.operators.summarized)
         if bound is None or (bound.better if self.operation.is_only_key else bound.reaching).rows > _FEW_ROWS:
             if bound is not None:
                 scan = replace(scan, ranges=bound.reaching)
             scan = replace(scan, ranges=_cut(scan.ranges, limit))
-            bound = self._bound(scan, limit, None)
+            bound = self._bound(scan, limit, self.operators.aggregate)
         if bound is None:
             return self.rows(scan, None, None)
         is_descending, key = self.operation.is_descending, self.operation.key
@@ -106,12 +118,12 @@ class _Search:
         """The outputs of a scan's rows; raises TooManyRowsError when there are more than `max_rows`."""
         operation = self.operation
         most = operation.max_rows + 1 if limit is None else limit
-        found = select(self.pool, SelectScan(_where(scan, condition), operation.outputs, limit=most))
+        found = self.operators.select(SelectScan(_where(scan, condition), operation.outputs, limit=most))
         if len(found[0].values) > operation.max_rows:
             raise TooManyRowsError(f"More than {operation.max_rows:,} rows may come first.")
         return found
 
-    def _bound(self, scan: Scan, limit: int, summaries: Summaries | None) -> _Bound | None:
+    def _bound(self, scan: Scan, limit: int, aggregate: Callable[[AggregateScan], AggregateResult]) -> _Bound | None:
         """A bound from the best key of each range; None when no more ranges than rows wanted have one."""
         if len(scan.ranges.segments) <= limit:
             return None
@@ -119,7 +131,7 @@ class _Search:
         # As a condition of the aggregate the predicate leaves every range in the result.
         item = Aggregate(op, (self.operation.key,), scan.predicate)
         whole = AggregateScan(Scan(scan.snapshot, scan.ranges), (item,), by_symbol=True)
-        (best,) = aggregate(self.pool, whole, summaries).columns
+        (best,) = aggregate(whole).columns
         chosen = np.arange(len(best.values)) if best.validity is None else np.flatnonzero(best.validity)
         if len(chosen) <= limit:
             return None

@@ -1,0 +1,129 @@
+"""Host memory of the CUDA backend: the host's mappings, page-locked slab by slab when rows first go to the device."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections import deque
+from contextlib import suppress
+from threading import Lock
+
+from zeptodb.backends.cuda.driver import DeviceError, Driver
+from zeptodb.storage.memory import HostMemory, Mapping
+
+SLAB_BYTES = 32 << 20
+"""How much is page-locked at once; a slab that no row has reached costs nothing."""
+
+_MOST_PINNED_BYTES = 8 << 30
+_PINNED_SHARE = 4
+_SERIALS = itertools.count(1)
+
+
+def default_pinned_limit() -> int:
+    """A quarter of the machine's memory, at most 8 GiB."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return _MOST_PINNED_BYTES // _PINNED_SHARE
+    return min(memory // _PINNED_SHARE, _MOST_PINNED_BYTES)
+
+
+class PinnedMapping:
+    """A mapping whose slabs can be page-locked; they are let go before the memory is.
+
+    Attributes:
+        address, size_bytes: as of every mapping.
+        serial: no two mappings share it, not even at one address.
+        slabs: bytes that are page-locked from each offset, 0 where the system refused.
+    """
+
+    def __init__(self, owner: PinnedMemory, inner: Mapping) -> None:
+        """Take over `inner`."""
+        self.address, self.size_bytes = inner.address, inner.size_bytes
+        self.serial = next(_SERIALS)
+        self.slabs: dict[int, int] = {}
+        self._inner, self._owner = inner, owner
+
+    def __del__(self) -> None:
+        """Let the slabs go, then the memory."""
+        owner = getattr(self, "_owner", None)
+        if owner is not None:
+            owner.forget(self.serial, self.slabs, self._inner)
+
+
+class PinnedMemory:
+    """Hands out the host's mappings and page-locks, up to a limit, what is copied to the device. Thread-safe.
+
+    Attributes:
+        limit_bytes: page-locked bytes at most; beyond it copies go through a staging buffer.
+        pinned_bytes: page-locked now.
+    """
+
+    def __init__(self, driver: Driver, inner: HostMemory, *, limit_bytes: int | None = None) -> None:
+        """Mappings come from `inner`."""
+        self._driver, self._inner = driver, inner
+        self.limit_bytes = default_pinned_limit() if limit_bytes is None else limit_bytes
+        self.pinned_bytes = 0
+        self._lock = Lock()
+        self._process = os.getpid()
+        self._mappings: dict[int, weakref.ref[PinnedMapping]] = {}  # by serial
+        self._gone: deque[tuple[int, dict[int, int], Mapping]] = deque()
+
+    def map(self, size_bytes: int) -> PinnedMapping:
+        """Map at least `size_bytes` of zeroed memory; raises MemoryError when the system has none."""
+        mapping = PinnedMapping(self, self._inner.map(size_bytes))
+        with self._lock:
+            self._clear()
+            self._mappings[mapping.serial] = weakref.ref(mapping)
+        return mapping
+
+    def mappings(self) -> list[PinnedMapping]:
+        """What is mapped now, by address."""
+        with self._lock:
+            self._clear()
+            living = [reference() for reference in self._mappings.values()]
+        return sorted((mapping for mapping in living if mapping is not None), key=lambda mapping: mapping.address)
+
+    def pin(self, mapping: PinnedMapping, first: int, after: int) -> bool:
+        """Page-lock the slabs that hold bytes `first` to `after` of a mapping; whether they all are."""
+        with self._lock:
+            self._clear()
+            slabs = range(first // SLAB_BYTES * SLAB_BYTES, after, SLAB_BYTES)
+            pinned = [self._pin_slab(mapping, slab) for slab in slabs]  # each is tried
+            return all(pinned)
+
+    def _pin_slab(self, mapping: PinnedMapping, slab: int) -> bool:
+        if slab in mapping.slabs:
+            return mapping.slabs[slab] > 0
+        size = min(SLAB_BYTES, mapping.size_bytes - slab)
+        if self.pinned_bytes + size > self.limit_bytes:
+            return False
+        try:
+            self._driver.register(mapping.address + slab, size)
+        except DeviceError:  # the system's own limit: not tried again
+            mapping.slabs[slab] = 0
+            return False
+        mapping.slabs[slab] = size
+        self.pinned_bytes += size
+        return True
+
+    def forget(self, serial: int, slabs: dict[int, int], inner: Mapping) -> None:
+        """A mapping goes: at once, or, when somebody is at work here, with the next call."""
+        self._gone.append((serial, slabs, inner))
+        if self._lock.acquire(blocking=False):
+            try:
+                self._clear()
+            finally:
+                self._lock.release()
+
+    def _clear(self) -> None:
+        """Let page-locked slabs go before their memory does; under the lock."""
+        while self._gone:
+            serial, slabs, inner = self._gone.popleft()
+            self._mappings.pop(serial, None)
+            self.pinned_bytes -= sum(slabs.values())
+            for slab, size in slabs.items():
+                if size and os.getpid() == self._process:  # the driver does not survive a fork
+                    with suppress(DeviceError):  # there is nobody to tell
+                        self._driver.unregister(inner.address + slab)
