@@ -174,6 +174,9 @@ def test_floats_beyond_2_53_are_refused() -> None:
 
 def test_float32_is_held_to_its_own_precision() -> None:
     assert prices(np.array([20_000_000.0], np.float32)) == [20_000_000]
+    assert prices(np.array([20_972.37], np.float32), price_scale=100) == [2_097_237]
+    with pytest.raises(LossyConversionError, match=r"20972\.375 x 100 is not a whole number"):
+        prices(np.array([20_972.375], np.float32), price_scale=100)
     with pytest.raises(LossyConversionError):
         prices(np.array([1_234_567.89], np.float32), price_scale=100)
 

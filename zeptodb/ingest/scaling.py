@@ -55,8 +55,8 @@ def is_lossy(scaled: float, limit: float, bits: int) -> bool:
     distance = abs(scaled - nearest)
     if distance <= 1e-9 or (distance <= 1e-6 and nearest != 0.0):
         return False
-    if nearest == 0.0 or magnitude > 2.0**bits:
-        return True
+    if nearest == 0.0 or magnitude > 2.0**bits or distance > 0.25:
+        return True  # the last: of large float32 values two units in the last place would hold anything for whole
     # Two units in the last place: a power of two, whose exponent stands in the upper bits of a float64.
     exponent = (np.float64(magnitude).view(np.int64) >> 52) + 2 - bits
     return bool(distance > np.int64(exponent << 52).view(np.float64))
@@ -68,7 +68,7 @@ def scale_floats(source: int, rows: int, scale: float, limit: float, bits: int, 
 
     `source` is the address of float64 values that carry `bits` bits of precision (53, or 24 if they were float32).
     A row is lossy when value x scale is not finite, is beyond `limit`, or lies further from an integer than 1e-6
-    (1e-9 from 0) and than 2 units in the last place.
+    (1e-9 from 0) and than 2 units in the last place, or than 0.25.
     """
     values = pointer_float64(source)
     for i in range(rows):
