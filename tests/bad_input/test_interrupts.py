@@ -6,6 +6,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -81,31 +82,35 @@ def test_signals_at_random_moments_leave_whole_batches(
     pipeline = zeptodb.Pipeline(zeptodb.PipelineConfig(num_threads=2), backend="cpu")
     symbols = np.arange(rows) % 50
     stamps = None if is_in_order else np.random.default_rng(2).permutation(rows)
-    is_over = threading.Event()
     main = ctypes.c_ulong(threading.main_thread().ident or 0)
+    lock = threading.Lock()
+    may_interrupt = False
 
     def interrupt() -> None:
+        nonlocal may_interrupt
         random = np.random.default_rng(1)
         for _ in range(30):
-            if is_over.wait(random.random() * 0.02):
-                return
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
+            time.sleep(random.random() * 0.02)
+            with lock:
+                if may_interrupt:
+                    may_interrupt = False
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
 
     thread = threading.Thread(target=interrupt)
     began = interrupted = 0
     thread.start()
     while thread.is_alive():
+        began += 1
         try:
+            may_interrupt = True
             pipeline.ingest_batch(symbols, np.full(rows, began), symbols, stamps)
-            began += 1
+            with lock:
+                may_interrupt = False
+            for _ in range(3):
+                pass  # what was sent last arrives here at the latest
         except KeyboardInterrupt:
             interrupted += 1
-            began += 1
-    try:
-        is_over.set()
-        thread.join()
-    except KeyboardInterrupt:
-        thread.join()
+    thread.join()
     assert interrupted
     prices = np.concatenate([pipeline.get_column(symbol, "price") for symbol in range(50)])
     counts = np.unique(prices, return_counts=True)[1]
