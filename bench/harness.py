@@ -27,6 +27,7 @@ class Benchmark:
         ran_on: engine of ZeptoDB.
         beside: whether rivals end with the same rows by less work: their time stands beside ours without a ratio.
         calls: operations within one call, so that times are per operation.
+        most_runs: how often it is timed at most; 0: as often as is asked for.
         series: names of series of the same work over more or fewer rows that it belongs to; see `spreads`.
     """
 
@@ -38,6 +39,7 @@ class Benchmark:
     ran_on: str = ""
     beside: bool = False
     calls: int = 1
+    most_runs: int = 0
     series: tuple[str, ...] = ()
 
 
@@ -67,7 +69,8 @@ def ran_on(pipeline: zeptodb.Pipeline, sql: str) -> str:
 def measure(benchmark: Benchmark, *, repeat: int) -> Measured:
     """Compare the answers, then time. Raises AnswersDifferError."""
     first_answers(benchmark.contenders, keys=benchmark.keys, work=benchmark.name)
-    timings = time_in_turns(benchmark.contenders, repeat=repeat)
+    runs = min(repeat, benchmark.most_runs or repeat)
+    timings = time_in_turns(benchmark.contenders, repeat=runs)
     per_operation = (Timing(t.name, tuple(s / benchmark.calls for s in t.samples)) for t in timings)
     return Measured(benchmark, tuple(per_operation))
 

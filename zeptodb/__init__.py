@@ -28,15 +28,16 @@ if TYPE_CHECKING:
         UnknownTableError,
         ZeptoError,
     )
-    from zeptodb.pipeline import Pipeline, PipelineStats
+    from zeptodb.pipeline import Pipeline
     from zeptodb.sql import QueryExecutor
     from zeptodb.sql.result import QueryResult
+    from zeptodb.statistics import PipelineStats
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Pipeline": "pipeline",
-    "PipelineStats": "pipeline",
+    "PipelineStats": "statistics",
     "PipelineConfig": "config",
     "StorageMode": "config",
     "QueryExecutor": "sql",

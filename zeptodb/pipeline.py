@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
-from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, Backend, Scan, Vector
-from zeptodb.backends.expression import ColumnRef
+from zeptodb.backends.base import Backend
 from zeptodb.config import MIN_ARENA_BYTES, PipelineConfig
+from zeptodb.direct import DirectQueries
 from zeptodb.errors import (
     AlreadyExistsError,
     BackendUnavailableError,
@@ -33,49 +31,18 @@ from zeptodb.ingest.append import SiftedBatch, frame_batch, row_error, sift_trad
 from zeptodb.ingest.frame import read_frame
 from zeptodb.ingest.infer import infer_schema
 from zeptodb.ingest.queue import TickQueue
+from zeptodb.statistics import PipelineStats
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog
-from zeptodb.storage.segments import Segments
 from zeptodb.storage.table import Table
-from zeptodb.types import INT64_MAX, INT64_MIN, TRADES, ColumnType, Schema
+from zeptodb.types import DEFAULT_TABLE, TRADES
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from zeptodb.sql import QueryExecutor
     from zeptodb.sql.result import QueryResult
     from zeptodb.sql.running import RunningQuery
 
 BackendName = Literal["auto", "cpu", "cuda"]
-DEFAULT_TABLE = "trades"
-RECENT_VIEWS = 16_384
-"""Columns that `get_column` finds again without a look-up; then it forgets them all."""
-
-_RecentView = tuple[type, int, Table, Segments, int, ref[npt.NDArray[np.generic]]]
-"""Type of the symbol, version of the catalog, table, its contents and their version, view."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineStats:
-    """Counters of a Pipeline since it was made.
-
-    Attributes:
-        ticks_ingested: rows accepted by any ingest call.
-        ticks_stored: rows that tables have taken.
-        ticks_dropped: rows dropped because the queue was full (only with overflow="drop").
-        queries_executed: statements and direct queries.
-        total_rows_scanned: rows that those had to look at.
-        partitions_created: segments, one per table and symbol.
-        last_ingest_latency_ns: time from a tick's arrival in the queue to its visibility, of the last batch.
-    """
-
-    ticks_ingested: int
-    ticks_stored: int
-    ticks_dropped: int
-    queries_executed: int
-    total_rows_scanned: int
-    partitions_created: int
-    last_ingest_latency_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +60,7 @@ class IngestedRows:
     error_of: Callable[[int], ZeptoError]
 
 
-class Pipeline:
+class Pipeline(DirectQueries):
     """Tables of ticks in memory and everything that is asked of them; safe to use from any number of threads.
 
     Usable at once; `start()` adds a background thread that drains single ticks. A context manager: leaving it stops.
@@ -120,26 +87,21 @@ class Pipeline:
         if data_dir is not None:
             raise NotSupportedError(f"data_dir={str(data_dir)!r} is not available in this version; leave it out.")
         self.config = config or PipelineConfig()
-        self.backend = _make_backend(backend or os.environ.get("ZEPTODB_BACKEND", "auto"), self.config)
-        self.catalog = Catalog(self.backend.memory, arena_size=self.config.arena_size, workers=self.backend.workers)
-        self.catalog.create(DEFAULT_TABLE, TRADES)
+        device = _make_backend(backend or os.environ.get("ZEPTODB_BACKEND", "auto"), self.config)
+        catalog = Catalog(device.memory, arena_size=self.config.arena_size, workers=device.workers)
+        catalog.create(DEFAULT_TABLE, TRADES)
         self._queue = TickQueue(
-            self.catalog,
+            catalog,
             capacity=self.config.queue_capacity,
             batch_size=self.config.drain_batch_size,
             overflow=self.config.overflow,
         )
+        super().__init__(catalog, device, catch_up=self._queue.catch_up)
         if type(self).ingest is Pipeline.ingest:
             # The same signature without a frame of its own: a fifth of what the call takes.
             self.ingest = self._queue.put  # type: ignore[method-assign]
         self._is_stopped = False
-        self._counter_lock = Lock()
-        self._batch_rows = 0
-        self._queries = 0
-        self._rows_scanned = 0
         self._executor: QueryExecutor | None = None
-        self._direct_plans: dict[tuple[AggregateOp, tuple[str, ...], str], tuple[Schema, tuple[Aggregate, ...]]] = {}
-        self._recent_views: dict[tuple[int | str, str, str], _RecentView] = {}  # weak: they must not keep memory
 
     def __repr__(self) -> str:
         """Backend, tables and rows."""
@@ -337,158 +299,8 @@ class Pipeline:
     def _store(self, table: Table, batch: ColumnBatch) -> int:
         self._queue.catch_up()  # ticks that came first stand first
         rows = table.append(batch)
-        with self._counter_lock:
-            self._batch_rows += rows
+        self._counters.add_batch(rows)
         return rows
-
-    # ---- direct queries ----------------------------------------------------------------------------------------
-
-    def vwap(
-        self, symbol: int | str, from_ns: int | None = None, to_ns: int | None = None, *, table: str = DEFAULT_TABLE
-    ) -> float:
-        """Volume-weighted average price, sum(price * volume) / sum(volume), of from_ns <= timestamp < to_ns.
-
-        nan for an unknown symbol, no rows or zero volume. The error is at most 1e-12 of the sum of absolute terms.
-        """
-        value = self._aggregate(AggregateOp.VWAP, symbol, ("price", "volume"), table, from_ns, to_ns)
-        return math.nan if value is None else float(value)
-
-    def count(
-        self, symbol: int | str, from_ns: int | None = None, to_ns: int | None = None, *, table: str = DEFAULT_TABLE
-    ) -> int:
-        """Rows of a symbol with from_ns <= timestamp < to_ns; 0 for an unknown symbol."""
-        value = self._aggregate(AggregateOp.COUNT_ROWS, symbol, (), table, from_ns, to_ns)
-        return 0 if value is None else int(value)
-
-    def sum(
-        self,
-        symbol: int | str,
-        col: str = "volume",
-        from_ns: int | None = None,
-        to_ns: int | None = None,
-        *,
-        table: str = DEFAULT_TABLE,
-    ) -> int | float:
-        """Sum of a column over from_ns <= timestamp < to_ns: an exact int, a float for float columns; 0 for no rows."""
-        value = self._aggregate(AggregateOp.SUM, symbol, (col,), table, from_ns, to_ns)
-        return 0 if value is None else value
-
-    def get_column(self, symbol: int | str, name: str, table: str = DEFAULT_TABLE) -> npt.NDArray[np.generic]:
-        """The values of one column of one symbol, in time order (ties by arrival), as a read-only view.
-
-        No copy: the array lies in the table's own memory and stays valid and unchanged for as long as it is held,
-        whatever is ingested later; `numpy.from_dlpack` and other consumers of DLPack 1.0 take it as it is, read-only.
-        Empty for an unknown symbol. Strings come as int32 codes (`dictionary()`).
-        Raises UnknownTableError and UnknownColumnError.
-        """
-        self._queue.catch_up()
-        try:
-            recent = self._recent_views.get((symbol, name, table))
-        except TypeError:  # something unhashable; what it is in the way of is said below
-            recent = None
-        if recent is not None:
-            kind, catalog_version, found, contents, version, view_of = recent
-            if (
-                contents.version == version
-                and found.contents is contents
-                and self.catalog.version == catalog_version
-                and type(symbol) is kind  # True and 1.0 equal 1
-            ):
-                view = view_of()
-                if view is not None:
-                    return view
-        return self._find_column(symbol, name, table)
-
-    def _find_column(self, symbol: int | str, name: str, table: str) -> npt.NDArray[np.generic]:
-        catalog_version = self.catalog.version
-        found = self.catalog.get(table)
-        column = found.schema.index(name, table=found.name)
-        field = found.schema.fields[column]
-        segment = self._find_segment(found, symbol)
-        if segment is None:
-            return np.empty(0, dtype=field.type.dtype)
-        if column == found.schema.symbol_index:
-            with found.snapshot() as snapshot:
-                return np.broadcast_to(snapshot.symbols[segment], int(snapshot.lengths[segment]))
-        contents = found.contents
-        version = contents.version
-        view = found.view(segment, column)
-        if len(self._recent_views) >= RECENT_VIEWS:
-            self._recent_views.clear()
-        # A change since `version` was read makes the entry one that is out of date at once.
-        self._recent_views[symbol, name, table] = (type(symbol), catalog_version, found, contents, version, ref(view))
-        return view
-
-    def to_arrow(self, table: str = DEFAULT_TABLE, symbol: int | str | None = None) -> pa.Table:
-        """The stored rows of a table, or of one symbol, at one moment, as an Arrow table over the table's own memory.
-
-        All columns in SQL order, symbol by symbol in the order in which these first arrived, each in time order; for
-        one symbol the timestamp first and no symbol column. Like a view of `get_column` the table stays as it is
-        whatever is ingested later. Copied are only symbols, BOOL columns, bitmaps of NULLs, and many short symbols
-        (fewer than 4,096 rows on average). Timestamps are int64 ns, strings dictionary-coded.
-        Raises UnknownTableError and InvalidTypeError; an unknown symbol gives no rows.
-        """
-        from zeptodb.sql.export import export_schema, export_table
-
-        self._queue.catch_up()
-        found = self.catalog.get(table)
-        if symbol is None:
-            return export_table(found, self.backend)
-        segment = self._find_segment(found, symbol)
-        if segment is None:
-            return export_schema(found.schema, with_symbol=False).empty_table()
-        return export_table(found, self.backend, segment=segment)
-
-    def columns(self, table: str = DEFAULT_TABLE) -> list[str]:
-        """Column names of a table, in SQL order."""
-        return list(self.catalog.get(table).schema.names)
-
-    def schema(self, table: str = DEFAULT_TABLE) -> Schema:
-        """The columns of a table, their types, and which of them are the symbol and the timestamp."""
-        return self.catalog.get(table).schema
-
-    def tables(self) -> list[str]:
-        """Names of all tables."""
-        return self.catalog.names()
-
-    def _find_segment(self, table: Table, symbol: int | str) -> int | None:
-        column = table.schema.symbol_index
-        if column >= 0:
-            kind = table.schema.fields[column].type
-            wanted = str if kind is ColumnType.STRING else (int, np.integer)
-            if kind is not ColumnType.SYMBOL and (not isinstance(symbol, wanted) or isinstance(symbol, bool)):
-                words = "strings" if kind is ColumnType.STRING else "integers"
-                raise InvalidTypeError(f'Symbols of table "{table.name}" are {words}, got {symbol!r}.')
-        return table.find_segment(symbol)
-
-    def _aggregate(
-        self,
-        op: AggregateOp,
-        symbol: int | str,
-        columns: tuple[str, ...],
-        table_name: str,
-        from_ns: int | None,
-        to_ns: int | None,
-    ) -> int | float | None:
-        """One aggregate over one symbol's rows; None for NULL and for an unknown symbol."""
-        from_ns, to_ns = _bound_ns(from_ns, "from_ns"), _bound_ns(to_ns, "to_ns")
-        self._queue.catch_up()
-        table = self.catalog.get(table_name)
-        prepared = self._direct_plans.get((op, columns, table.name))
-        if prepared is None or prepared[0] is not table.schema:
-            prepared = table.schema, _direct_plan(op, columns, table)
-            self._direct_plans[op, columns, table.name] = prepared
-        segment = self._find_segment(table, symbol)
-        if segment is None:
-            self.record_query(0)
-            return None
-        with table.snapshot() as snapshot:
-            ranges = self.backend.time_ranges(
-                snapshot, np.array([segment], dtype=np.int64), from_ns=from_ns, to_ns=to_ns
-            )
-            result = self.backend.aggregate(AggregateScan(Scan(snapshot, ranges), prepared[1]))
-        self.record_query(int(ranges.ends[0] - ranges.starts[0]))
-        return _scalar(result.columns[0])
 
     # ---- SQL ---------------------------------------------------------------------------------------------------
 
@@ -525,23 +337,12 @@ class Pipeline:
 
     def record_query(self, rows_scanned: int) -> None:
         """Count a query that looked at so many rows."""
-        with self._counter_lock:
-            self._queries += 1
-            self._rows_scanned += rows_scanned
+        self._counters.add_query(rows_scanned)
 
     def stats(self) -> PipelineStats:
         """Counters since the Pipeline was made."""
-        queue = self._queue.stats()
-        with self._counter_lock:
-            return PipelineStats(
-                ticks_ingested=queue.ticks_ingested + self._batch_rows,
-                ticks_stored=queue.ticks_stored + self._batch_rows,
-                ticks_dropped=queue.ticks_dropped,
-                queries_executed=self._queries,
-                total_rows_scanned=self._rows_scanned,
-                partitions_created=sum(table.segment_count for table in self.catalog.tables()),
-                last_ingest_latency_ns=queue.last_ingest_latency_ns,
-            )
+        partitions = sum(table.segment_count for table in self.catalog.tables())
+        return self._counters.stats(self._queue.stats(), partitions=partitions)
 
 
 _WARM_UP_LOCK = Lock()
@@ -560,41 +361,8 @@ def _warm_up_in_background(pipeline: Pipeline) -> None:
         Thread(target=pipeline.warm_up, name="zeptodb-warm-up", daemon=True).start()
 
 
-def _bound_ns(bound: object, name: str) -> int | None:
-    """A bound of a time range, checked."""
-    if bound is None:
-        return None
-    if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)):
-        raise InvalidTypeError(
-            f"{name} is {bound!r:.60} of type {type(bound).__name__}; give int nanoseconds since 1970 (UTC), or None."
-        )
-    if not INT64_MIN <= bound <= INT64_MAX:
-        raise InvalidInputError(f"{name} is {bound}, which is out of int64; leave it out for no bound.")
-    return int(bound)
-
-
-def _direct_plan(op: AggregateOp, columns: tuple[str, ...], table: Table) -> tuple[Aggregate, ...]:
-    """The one aggregate of a direct query; raises UnknownColumnError, and InvalidTypeError for what is no number."""
-    schema = table.schema
-    arguments = []
-    for name in columns:
-        index = schema.index(name, table=table.name)
-        field = schema.fields[index]
-        if not field.type.is_numeric:
-            raise InvalidTypeError(f'{op.value} needs numbers, and column "{field.name}" is {field.type.value}.')
-        arguments.append(ColumnRef(index, field.type))
-    return (Aggregate(op, tuple(arguments)),)
-
-
 def _symbols_in_words(table: Table) -> str:
     return "-" if table.schema.symbol is None else f"{table.segment_count:,}"
-
-
-def _scalar(vector: Vector) -> int | float | None:
-    if len(vector.values) == 0 or (vector.validity is not None and not vector.validity[0]):
-        return None
-    value = vector.values[0]
-    return float(value) if isinstance(value, np.floating) else int(value)
 
 
 def _make_backend(name: str, config: PipelineConfig) -> Backend:

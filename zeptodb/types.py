@@ -133,6 +133,8 @@ class Schema:
         return -1 if self.timestamp is None else self._positions[self.timestamp.lower()]
 
 
+DEFAULT_TABLE = "trades"
+
 TRADES = Schema(
     (
         Field("symbol", ColumnType.SYMBOL, is_nullable=False),
@@ -143,4 +145,4 @@ TRADES = Schema(
     symbol="symbol",
     timestamp="timestamp",
 )
-"""Schema of the default table `trades`."""
+"""Schema of the default table."""

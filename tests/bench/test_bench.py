@@ -47,6 +47,7 @@ def test_an_operation_runs_and_is_printed(operation, capsys, tmp_path, monkeypat
     if operation == "direct":
         monkeypatch.setattr("bench.direct.CALLS", 100)
         monkeypatch.setattr("bench.direct.END_TO_END_TICKS", 1_000)
+    monkeypatch.setattr("bench.startup.IS_COLD_START_MEASURED", False)
     path = tmp_path / "bench.json"
     arguments = ["--rows=3_000", "--symbols=10", "--repeat=1", f"--json={path}", "--only", operation]
     assert command.main(arguments) == 0

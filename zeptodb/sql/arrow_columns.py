@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zeptodb.backends.base import Vector
+from zeptodb.sql.plain_columns import distinct_names
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
 
@@ -121,25 +122,6 @@ def fits_float64(column: pa.ChunkedArray) -> bool:
         return True
     bounds = pc.min_max(column)
     return bool(bounds["min"].as_py() >= -(2**53) and bounds["max"].as_py() <= 2**53)
-
-
-def distinct_names(names: list[str]) -> list[str]:
-    """The names with a counter appended to repeated ones, as DuckDB does for DataFrames: a, a_1, a_2.
-
-    >>> distinct_names(["a", "a", "a_1"])
-    ['a', 'a_2', 'a_1']
-    """
-    taken = set(names)
-    seen: set[str] = set()
-    result = []
-    for name in names:
-        unique, counter = name, 0
-        while unique in seen or (counter and unique in taken):
-            counter += 1
-            unique = f"{name}_{counter}"
-        seen.add(unique)
-        result.append(unique)
-    return result
 
 
 def undictionaried(column: pa.ChunkedArray) -> pa.ChunkedArray:

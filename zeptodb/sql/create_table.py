@@ -8,10 +8,11 @@ from sqlglot import exp
 from zeptodb.errors import AlreadyExistsError, NotSupportedError, QueryError
 from zeptodb.ingest.append import frame_batch
 from zeptodb.ingest.infer import infer_schema
-from zeptodb.sql.arrow_columns import HUGEINT, UTC_NS, distinct_names, narrowed, undictionaried
+from zeptodb.sql.arrow_columns import HUGEINT, UTC_NS, narrowed, undictionaried
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.fallback import FallbackAnswer, run_fallback
 from zeptodb.sql.parameters import Parameters
+from zeptodb.sql.plain_columns import distinct_names
 from zeptodb.types import ColumnType, Field, Schema
 
 _TYPES = {

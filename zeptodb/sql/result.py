@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import Vector
 from zeptodb.errors import BackendUnavailableError, InvalidInputError, QueryError, ZeptoError
+from zeptodb.sql.plain_columns import distinct_names, numpy_values, python_values
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import ColumnType
 
@@ -123,9 +124,12 @@ class QueryResult:
     @cached_property
     def rows(self) -> list[list[Any]]:
         """Rows as lists of plain Python values: ints exact, NULL None. Built when first asked for."""
-        from zeptodb.sql import arrow_columns
+        if self._vectors is not None and not self._has_datetimes:
+            columns = [python_values(vector, dictionary) for _, vector, dictionary in self._vectors]
+        else:
+            from zeptodb.sql import arrow_columns
 
-        columns = [arrow_columns.python_values(column) for column in self.to_arrow().columns]
+            columns = [arrow_columns.python_values(column) for column in self.to_arrow().columns]
         return [list(row) for row in zip(*columns, strict=True)]
 
     def ok(self) -> bool:
@@ -150,6 +154,10 @@ class QueryResult:
     def __iter__(self) -> Iterator[list[Any]]:
         """The rows."""
         return iter(self.rows)
+
+    @property
+    def _has_datetimes(self) -> bool:
+        return self._timestamps == "datetime" and bool(self._timestamp_columns)
 
     # ---- other shapes --------------------------------------------------------------------------------------------
 
@@ -182,9 +190,24 @@ class QueryResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """The columns as a pandas DataFrame; repeated names get a counter (a, a_1)."""
+        arrays = self._plain_arrays()
+        if arrays is not None:
+            import pandas as pd
+
+            return pd.DataFrame(arrays)  # a copy: pandas brings columns of one type together
         from zeptodb.sql import arrow_columns
 
         return arrow_columns.pandas_frame(self.to_arrow())
+
+    def _plain_arrays(self) -> dict[str, npt.NDArray[Any]] | None:
+        """The columns as arrays over the result's memory; None when some have to be converted."""
+        if not self._vectors or self._has_datetimes:
+            return None
+        arrays = [numpy_values(vector) for _, vector, _ in self._vectors]
+        plain = [array for array in arrays if array is not None]
+        if len(plain) < len(arrays):
+            return None
+        return dict(zip(distinct_names([name for name, _, _ in self._vectors]), plain, strict=True))
 
     def to_polars(self) -> pl.DataFrame:
         """The columns as a polars DataFrame; repeated names get a counter (a, a_1)."""
@@ -196,17 +219,20 @@ class QueryResult:
         if not table.column_names:
             return pl.DataFrame()
         columns = [arrow_columns.without_intervals(column) for column in table.columns]
-        return pl.DataFrame(arrow_columns.table_of(columns, arrow_columns.distinct_names(table.column_names)))
+        return pl.DataFrame(arrow_columns.table_of(columns, distinct_names(table.column_names)))
 
     def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
         """The columns as numpy arrays by name; repeated names get a counter (a, a_1).
 
         Numbers without NULL share memory with the result and are read-only then; see the class for NULL.
         """
+        plain = self._plain_arrays()
+        if plain is not None:
+            return {name: _read_only(array) for name, array in plain.items()}
         from zeptodb.sql import arrow_columns
 
         table = self.to_arrow()
-        names = arrow_columns.distinct_names(table.column_names)
+        names = distinct_names(table.column_names)
         arrays = {name: arrow_columns.numpy_values(column) for name, column in zip(names, table.columns, strict=True)}
         return {name: _read_only(array) for name, array in arrays.items()}
 
@@ -219,10 +245,9 @@ class QueryResult:
                 "to_cudf() needs cuDF and an NVIDIA GPU, but cudf cannot be imported; install cudf-cu12 or cudf-cu13, "
                 "or use to_arrow(), to_pandas() or to_polars()."
             ) from error
-        from zeptodb.sql import arrow_columns
 
         table = self.to_arrow()
-        return cudf.DataFrame.from_arrow(table.rename_columns(arrow_columns.distinct_names(table.column_names)))
+        return cudf.DataFrame.from_arrow(table.rename_columns(distinct_names(table.column_names)))
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The Arrow PyCapsule stream, through which polars, DuckDB, pandas and others read the columns."""
@@ -261,7 +286,7 @@ class QueryResult:
             for i, column in enumerate(table.columns)
         ]
         chosen = plotting.ChartColumns(x, (y,) if isinstance(y, str) else y, by)
-        named = arrow_columns.table_of(columns, arrow_columns.distinct_names(table.column_names))
+        named = arrow_columns.table_of(columns, distinct_names(table.column_names))
         return plotting.chart(named, kind, columns=chosen, title=title)
 
     def __repr__(self) -> str:
