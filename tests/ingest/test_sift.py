@@ -75,6 +75,8 @@ def same(left: object, right: object) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
+@example([(0, 90_071_992_547_410, 0, 1), (0, 0.0, 0, 1)], 100.0)
+@example([(0, 1.797693134862316e306, 0, 1)], 100.0)
 @given(st.lists(st.tuples(SYMBOLS, PRICES, PRICES, MOMENTS), max_size=12), st.sampled_from([1.0, 100.0]))
 def test_lists_of_python_values(ticks: list[tuple[Any, ...]], price_scale: float) -> None:
     columns = [list(values) for values in zip(*ticks, strict=True)] or [[], [], [], []]

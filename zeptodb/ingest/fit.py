@@ -128,20 +128,29 @@ def _to_int64(convert: Callable[[Values, Scaling, str], npt.NDArray[np.int64]]) 
     return lambda values, label, scaling: convert(values, scaling, label)
 
 
-def _scaled(data: npt.NDArray[Any], dtype: type[np.floating[Any]], scaling: Scaling) -> npt.NDArray[Any]:
+def _scaled(data: npt.NDArray[Any], dtype: type[np.floating[Any]], scaling: Scaling, label: str) -> npt.NDArray[Any]:
     if scaling.factor != 1:
-        data = data.astype(np.float64) * float(scaling.factor)
+        wide = data.astype(np.float64)
+        with np.errstate(over="ignore"):
+            data = wide * float(scaling.factor)
+        overflows = np.isinf(data) & np.isfinite(wide)
+        if overflows.any():
+            row = first_row(overflows)
+            raise InvalidInputError(
+                f"{label}, row {row}: {wide[row].item()!r} x {float(scaling.factor):g} is out of FLOAT64; use a "
+                "smaller scale."
+            )
     return np.ascontiguousarray(data, dtype=dtype)
 
 
-def _floats_to_float64(values: Values, label: str, scaling: Scaling) -> Column:  # noqa: ARG001
-    return _scaled(values.array, np.float64, scaling)
+def _floats_to_float64(values: Values, label: str, scaling: Scaling) -> Column:
+    return _scaled(values.array, np.float64, scaling, label)
 
 
 def _floats_to_float32(values: Values, label: str, scaling: Scaling) -> Column:
     if values.array.dtype == np.float32 and scaling.factor == 1:
         return np.ascontiguousarray(values.array)
-    wide = _scaled(values.array, np.float64, scaling)
+    wide = _scaled(values.array, np.float64, scaling, label)
     limit = float(np.finfo(np.float32).max)
     outside = np.isfinite(wide) & (np.abs(wide) > limit)
     if outside.any():
@@ -161,7 +170,7 @@ def _integers_to_float(dtype: type[np.floating[Any]], bits: int) -> _Fitter:
                 f"{label}, row {row}: {int(data[row])} is beyond 2^{bits}, up to which {np.dtype(dtype)} holds every "
                 "whole number; use an INT64 column, or cast the data to float to accept rounding."
             )
-        return _scaled(data, dtype, scaling)
+        return _scaled(data, dtype, scaling, label)
 
     return convert
 
@@ -193,7 +202,7 @@ def decimals_to_float64(values: Values, label: str) -> npt.NDArray[np.float64]:
 
 
 def _decimals_to_float64(values: Values, label: str, scaling: Scaling) -> Column:
-    return _scaled(decimals_to_float64(values, label), np.float64, scaling)
+    return _scaled(decimals_to_float64(values, label), np.float64, scaling, label)
 
 
 def _decimals_to_float32(values: Values, label: str, scaling: Scaling) -> Column:

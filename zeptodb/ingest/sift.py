@@ -153,13 +153,13 @@ def _sift_objects(objects: Sequence[object], target: Target) -> tuple[BoolArray,
         allowed = _symbol_kinds(objects, kinds, target)
     else:
         allowed = {kind for kind in kinds.values() if kind is not None and can_fit(kind, target.field.type)}
+    is_mixed = {"integer", "float"} <= set(kinds.values())  # read together, integers would be held to float's precision
     try:
-        values = read_objects(objects, target.label)
+        values = None if is_mixed else read_objects(objects, target.label)
     except ZeptoError:
-        pass
-    else:
-        if values.kind in allowed:
-            return _sift_values(values, target)
+        values = None
+    if values is not None and values.kind in allowed:
+        return _sift_values(values, target)
     sieve = _Sieve(target, len(objects), has_text="string" in allowed and _is_text(target))
     numbers = {t: number for number, t in enumerate(kinds)}
     number_of_row = np.array([numbers[t] for t in types], dtype=np.int64)

@@ -34,6 +34,7 @@ from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
 from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.workers import Workers
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -87,6 +88,11 @@ class CudaBackend:
     def device(self) -> str:
         """What it runs on, in words."""
         return self.driver.device
+
+    @property
+    def workers(self) -> Workers:
+        """Threads of the host, for work on its memory."""
+        return self.host.workers
 
     def time_ranges(
         self, snapshot: Snapshot, segments: Int64Array, *, from_ns: int | None = None, to_ns: int | None = None
