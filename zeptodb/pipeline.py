@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
@@ -110,6 +109,8 @@ class Pipeline(DirectQueries):
 
     def _repr_html_(self) -> str:
         """The backend and a table of the tables, their rows and symbols, for notebooks."""
+        from html import escape
+
         rows = "".join(
             f"<tr><td>{escape(table.name)}</td><td>{escape(', '.join(table.schema.names))}</td>"
             f"<td>{table.row_count:,}</td><td>{_symbols_in_words(table)}</td></tr>"

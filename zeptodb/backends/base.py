@@ -103,6 +103,8 @@ class Ranges:
     @property
     def rows(self) -> int:
         """Rows in all ranges."""
+        if len(self.starts) == 1:
+            return int(self.ends[0]) - int(self.starts[0])
         return int((self.ends - self.starts).sum())
 
 

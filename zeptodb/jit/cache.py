@@ -6,12 +6,11 @@ import hashlib
 import os
 import platform
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import llvmlite
@@ -39,17 +38,31 @@ def source_digest() -> str:
         if b"zeptodb.jit" in source:
             digest.update(str(path.relative_to(_PACKAGE)).encode())
             digest.update(source)
-    versions = (sys.version, version("numba"), llvmlite.__version__, np.__version__, platform.machine())
+    versions = (sys.version, _numba_version(), llvmlite.__version__, np.__version__, platform.machine())
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))
     digest.update(repr((versions, processor(), settings)).encode())
     return digest.hexdigest()[:20]
 
 
+def _numba_version() -> bytes:
+    """What numba's own file says of its version, without importing numba; nothing where there is none."""
+    spec = find_spec("numba")
+    if spec is None or spec.origin is None:
+        return b""
+    try:
+        return (Path(spec.origin).parent / "_version.py").read_bytes()
+    except OSError:
+        from importlib.metadata import version  # takes ten times as long
+
+        return version("numba").encode()
+
+
 @cache
 def cache_directory() -> Path | None:
     """The folder of compiled kernels, made if need be; None when none can be written."""
-    for root in cache_roots():
-        folder = root / "kernels" / source_digest()
+    import tempfile  # takes longer than loading a kernel
+
+    for folder in _folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -57,6 +70,12 @@ def cache_directory() -> Path | None:
         except OSError:
             continue
     return None
+
+
+@cache
+def _folders() -> tuple[Path, ...]:
+    """Folders that may hold compiled kernels, the first one first."""
+    return tuple(root / "kernels" / source_digest() for root in cache_roots())
 
 
 def cache_roots() -> list[Path]:
@@ -82,13 +101,13 @@ def compiled_kernels(folder: Path) -> int:
 
 def read_objects(name: str) -> list[bytes] | None:
     """The object files of a kernel; None when they are not in the cache, or not whole."""
-    folder = cache_directory()
-    if folder is None:
-        return None
-    try:
-        content = (folder / (name + _SUFFIX)).read_bytes()
-    except OSError:
-        return None
+    for folder in _folders():
+        with suppress(OSError):
+            return _split((folder / (name + _SUFFIX)).read_bytes())
+    return None
+
+
+def _split(content: bytes) -> list[bytes] | None:
     checksum, rest = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if checksum != _checksum(rest):
         return None
@@ -102,6 +121,8 @@ def read_objects(name: str) -> list[bytes] | None:
 
 def write_objects(name: str, objects: list[bytes]) -> None:
     """Keep the object files of a kernel, if there is a folder that takes them."""
+    import tempfile
+
     folder = cache_directory()
     if folder is None:
         return

@@ -32,8 +32,9 @@ _SCALARS = {"int": types.int64, "float": types.float64}
 _FLAGS = 0x1 | 0x100 | 0x400
 """NPY_ARRAY_C_CONTIGUOUS, ALIGNED, WRITEABLE."""
 
-# Offsets in PyArrayObject and in PyArray_Descr behind PyObject_HEAD: numpy's public ABI.
-_HEAD = np.dtype(np.intp).itemsize * 2
+# Offsets in PyArrayObject and in PyArray_Descr behind PyObject_HEAD, whose last word is the type: numpy's public ABI.
+_HEAD = object.__basicsize__
+_TYPE = _HEAD - 8
 _DATA, _NDIM, _SHAPE, _STRIDES, _DESCR, _ARRAY_FLAGS = (_HEAD + 8 * i for i in (0, 1, 2, 3, 5, 6))
 _KIND, _BYTEORDER, _ITEMSIZE = _HEAD + 8, _HEAD + 10, _HEAD + 24
 
@@ -181,7 +182,7 @@ class _Entries:
         def field(base: Any, offset: int, of: ir.Type) -> Any:
             return builder.load(builder.bitcast(builder.gep(base, [_WORD(offset)]), of.as_pointer()))
 
-        is_array = builder.icmp_unsigned("==", field(item, 8, _OBJECT), array_type)
+        is_array = builder.icmp_unsigned("==", field(item, _TYPE, _OBJECT), array_type)
         self._require(builder, is_array, wanted)
         descr = field(item, _DESCR, _OBJECT)
         flags = builder.and_(field(item, _ARRAY_FLAGS, _INT32), _INT32(_FLAGS))

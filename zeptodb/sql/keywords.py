@@ -46,7 +46,7 @@ KEYWORDS = frozenset(
 )
 """Every word of `duckdb_keywords()` of DuckDB 2.0, in lower case."""
 
-_PLAIN = re.compile(r"[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*")
+_PLAIN = re.compile(r"(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_]|[^\x00-\x7f])*")
 
 
 def quoted(name: str) -> str:

@@ -122,7 +122,7 @@ def _run_aggregate(plan: AggregatePlan, engine: Engine, open_table: Open) -> Nat
         if not plan.by_symbol and _has_ends(plan):
             if _has_null_keys(snapshot):
                 raise NullTimesError
-            scan = replace(scan, ranges=_in_segment_order(scan.ranges))
+            scan = Scan(snapshot, _in_segment_order(scan.ranges), scan.predicate)
         aggregates = plan.aggregates
         if any(a.condition is not None for a in aggregates):
             aggregates = tuple(_coded_aggregate(a, snapshot) for a in aggregates)
@@ -152,7 +152,7 @@ def _run_select(plan: SelectPlan, engine: Engine, open_table: Open) -> NativeAns
         columns = tuple(_coded(e, snapshot) for e in plan.columns)
         if is_sorted:
             vectors = list(engine.backend.select(SelectScan(scan, columns, finish.offset, finish.limit)))
-            finish = replace(finish, order=(), offset=0, limit=None)
+            finish = Finish(finish.outputs, finish.predicate)
         else:
             vectors = _rows_to_sort(scan, columns, plan, engine)
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
@@ -308,6 +308,8 @@ def _has_ends(plan: AggregatePlan) -> bool:
 
 def _in_segment_order(ranges: Ranges) -> Ranges:
     """The ranges as segments follow one another: of equal times the row of the earlier segment is the first."""
+    if len(ranges.segments) == 1:
+        return ranges
     order = np.argsort(ranges.segments, kind="stable")
     return Ranges(ranges.segments[order], ranges.starts[order], ranges.ends[order])
 
@@ -377,12 +379,14 @@ def _taken(state: _Slots, rows: Int64Array) -> _Slots:
 
 def _typed(vector: Vector, column_type: ColumnType) -> Vector:
     """A slot's vector under the type that SQL gives it."""
-    return Vector(vector.values, vector.validity, column_type)
+    return vector if vector.type is column_type else Vector(vector.values, vector.validity, column_type)
 
 
 def result_vector(vector: Vector, column_type: ColumnType) -> Vector:
     """A column of the answer: in its type's dtype, HUGEINT as INT64 when every value fits."""
     values, validity = vector.values, vector.validity
+    if validity is None and vector.type is column_type and values.dtype == column_type.dtype and values.dtype != object:
+        return vector
     if validity is not None and validity.all():
         validity = None
     if column_type is ColumnType.HUGEINT:

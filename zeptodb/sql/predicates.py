@@ -74,6 +74,11 @@ def columns_of(expression: Expression) -> frozenset[int]:
 
 
 def _place(conjunct: Expression, schema: Schema, parts: _Condition) -> None:
+    if isinstance(conjunct, Comparison) and isinstance(conjunct.left, ColumnRef):
+        of_another = conjunct.left.index not in (schema.symbol_index, schema.timestamp_index)
+        if of_another:  # most conditions; there is nothing to look up or to search
+            parts.predicate = conjunction(parts.predicate, conjunct)
+            return
     symbols = _symbols(conjunct, schema.symbol_index)
     if symbols is not None:
         parts.symbols = symbols if parts.symbols is None else parts.symbols & symbols

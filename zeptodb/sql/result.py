@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -300,6 +299,8 @@ class QueryResult:
 
     def _repr_html_(self) -> str:
         """A table of the first and last rows, for notebooks."""
+        import html
+
         if self.error:
             return f"<pre>{html.escape(self.error)}</pre>"
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.column_names)

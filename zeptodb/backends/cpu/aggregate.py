@@ -67,6 +67,9 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
         plan = summarized.plan
     else:
         plan = lower(operation.aggregates, scan.predicate, nullable_columns(scan.snapshot), scan.snapshot.schema)
+    if _is_one_piece(operation, plan):
+        words = _accumulate(pool, columns, plan, cut(scan.ranges.segments, scan.ranges.starts, scan.ranges.ends))
+        return AggregateResult(None, None, finish_one(words.reshape(-1), plan.slots, operation.aggregates))
     layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
     is_known = summaries is not None and summarized is not None and layout.is_summarized
     along = _ends_to_take(plan, scan) if plan.ends and layout.order is None and not is_known else {}
@@ -100,6 +103,13 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
             for k, item in enumerate(operation.aggregates)
         )
     return AggregateResult(segments, buckets, vectors, summarized_rows=summarized_rows)
+
+
+def _is_one_piece(operation: AggregateScan, plan: Plan) -> bool:
+    """Whether there is one group of rows that kernels take at once, and no row whose values are the answer."""
+    if operation.by_symbol or operation.bucket is not None or plan.ends or len(operation.scan.ranges.segments) != 1:
+        return False
+    return operation.scan.ranges.rows <= PIECE_ROWS and can_finish_one(operation.aggregates)
 
 
 def _is_one_value(operation: AggregateScan, summarized: SummarizedPlan) -> bool:

@@ -76,16 +76,16 @@ def _trim(
         first, only = np.array([int(starts[0]) + skip], dtype=np.int64), np.array([count], dtype=np.int64)
         return Rows(segments, first, only, _FIRST_PLACE, listed), count
     positions = np.cumsum(counts) - counts - offset
-    skipped = np.clip(-positions, 0, counts)
-    positions = np.maximum(positions, 0)
-    counts = counts - skipped
+    if offset:
+        skipped = np.maximum(np.minimum(-positions, counts), 0)
+        positions, counts, starts = np.maximum(positions, 0), counts - skipped, starts + skipped
     if limit is not None:
-        counts = np.clip(limit - positions, 0, counts)
+        counts = np.maximum(np.minimum(limit - positions, counts), 0)
     chosen = counts > 0
     if not chosen.all():
         segments, starts, counts = segments[chosen], starts[chosen], counts[chosen]
-        positions, skipped = positions[chosen], skipped[chosen]
-    return Rows(segments, starts + skipped, counts, positions, listed), int(counts.sum())
+        positions = positions[chosen]
+    return Rows(segments, starts, counts, positions, listed), int(counts.sum())
 
 
 @lru_cache(maxsize=512)

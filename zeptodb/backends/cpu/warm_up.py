@@ -8,7 +8,6 @@ both are done at about the same time. Run as a module it is that second process.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from threading import Thread
@@ -30,6 +29,8 @@ def start_second_process() -> None:
     folder = cache_directory()
     if folder is None or compiled_kernels(folder) or (os.cpu_count() or 1) < 2 or not sys.executable:
         return
+    import subprocess  # takes longer to import than kernels to load
+
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         stdin=subprocess.DEVNULL,

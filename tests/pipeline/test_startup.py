@@ -1,0 +1,38 @@
+"""What a new process loads before it answers: little, and no compiler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import zeptodb
+from bench.startup import PACKAGES
+
+OTHERS = {"numba", "pandas", "polars", "pyarrow", "duckdb", "plotly", "requests", "tqdm"}
+ANSWER = """
+import zeptodb
+pipeline = zeptodb.Pipeline(backend="cpu")
+pipeline.ingest_batch([1, 2, 1], [15000, 15010, 15020], [10, 20, 30], [1, 2, 3])
+assert pipeline.vwap(symbol=1) == 15015.0
+assert pipeline.count(symbol=1) == 2
+result = pipeline.execute("SELECT symbol, vwap(price, volume) FROM trades WHERE price > 1 GROUP BY symbol")
+assert result.raise_for_error().rows == [[1, 15015.0], [2, 15010.0]]
+assert list(result.to_numpy()) == ["symbol", "vwap(price, volume)"]
+assert len(pipeline.execute("SELECT price FROM trades ORDER BY price DESC LIMIT 2").raise_for_error()) == 2
+"""
+REPORT = "import sys, json; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+
+
+def packages_after(code: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{REPORT}"], check=True, capture_output=True, text=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_zeptodb_imports_none_of_its_packages():
+    assert packages_after("import zeptodb") & {*OTHERS, *PACKAGES} == set()
+
+
+def test_with_kernels_in_the_cache_an_answer_needs_few_packages():
+    zeptodb.Pipeline(backend="cpu").warm_up()
+    assert packages_after(ANSWER) & {*OTHERS, *PACKAGES} == set(PACKAGES)
