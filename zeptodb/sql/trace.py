@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from zeptodb.backends.base import (
     AggregateScan,
     AsofJoin,
     Backend,
+    Capabilities,
     Ranges,
     SelectScan,
     TopScan,
@@ -25,6 +25,7 @@ from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
 
 Answer = TypeVar("Answer")
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,51 @@ class Trace:
         ]
 
 
+class Operators(Protocol):
+    """What native plans ask of a backend."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can run."""
+        ...
+
+    def time_ranges(
+        self, snapshot: Snapshot, segments: Int64Array, *, from_ns: int | None = None, to_ns: int | None = None
+    ) -> Ranges:
+        """The rows of a range of time."""
+        ...
+
+    def aggregate(self, operation: AggregateScan) -> AggregateResult:
+        """Run an AggregateScan."""
+        ...
+
+    def select(self, operation: SelectScan) -> tuple[Vector, ...]:
+        """Run a SelectScan."""
+        ...
+
+    def top(self, operation: TopScan) -> tuple[Vector, ...]:
+        """Run a TopScan."""
+        ...
+
+    def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
+        """Run an AsofJoin."""
+        ...
+
+
+class Device(Protocol):
+    """The parts of an engine that native plans run on."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tables."""
+        ...
+
+    @property
+    def backend(self) -> Operators:
+        """Runs the operators."""
+        ...
+
+
 class TracedEngine:
     """An engine whose backend notes what its operators took; native plans run on it.
 
@@ -75,7 +121,7 @@ class TracedEngine:
 
     def __init__(self, catalog: Catalog, backend: Backend, trace: Trace) -> None:
         self.catalog = catalog
-        self.backend = _TracedBackend(backend, trace)
+        self.backend: Operators = _TracedBackend(backend, trace)
 
 
 class _TracedBackend:
@@ -90,7 +136,7 @@ class _TracedBackend:
     def time_ranges(
         self,
         snapshot: Snapshot,
-        segments: npt.NDArray[np.int64],
+        segments: Int64Array,
         *,
         from_ns: int | None = None,
         to_ns: int | None = None,
@@ -129,9 +175,3 @@ def _rows(vectors: tuple[Vector, ...]) -> int:
 
 def _groups(result: AggregateResult) -> int:
     return _rows((*result.keys, *result.columns))
-
-
-@contextmanager
-def nothing() -> Iterator[None]:
-    """Measure nothing."""
-    yield
