@@ -20,7 +20,21 @@ from zeptodb.demo import environment
 from zeptodb.demo.text_table import format_table
 from zeptodb.errors import ZeptoError
 
-OPERATIONS = ("vwap", "bars", "time_range", "filter", "group", "topk", "asof", "repeat", "startup", "ingest", "direct")
+OPERATIONS = (
+    "vwap",
+    "bars",
+    "time_range",
+    "filter",
+    "group",
+    "topk",
+    "asof",
+    "repeat",
+    "fallback",
+    "composition",
+    "startup",
+    "ingest",
+    "direct",
+)
 LONG = ("growth",)
 """Takes a minute or two and up to 5 GiB; runs only when asked for."""
 ONLY = f"{', '.join(OPERATIONS)}; not among them unless named: {', '.join(LONG)}"

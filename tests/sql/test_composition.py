@@ -220,3 +220,17 @@ def test_all_parts_see_one_moment() -> None:
             writer.join()
     assert {tuple(r.rows[0]) for r in results} == {(0,)}
     assert results[0].engine == "native:cpu+duckdb"
+
+
+def test_explain_analyze_tells_what_each_operator_took(host: Any) -> None:
+    sql = "SELECT symbol, median(v) AS m FROM (SELECT symbol, sum(volume) AS v FROM trades GROUP BY symbol) GROUP BY 1"
+    lines = [line for (line,) in QueryExecutor(host).execute(f"EXPLAIN ANALYZE {sql}").rows]
+    ran = [line.split(" us")[0].rsplit(", ", 1)[0] for line in lines if line.startswith("ran ")]
+    assert ran == [
+        "ran aggregate on native:cpu (2 threads): 4 rows",
+        "ran expressions, order and limit over its rows on numpy: 4 rows",
+        "ran the rest on duckdb: 4 rows",
+    ]
+    join = "SELECT a.price, b.volume FROM trades a JOIN trades b USING (symbol) WHERE b.symbol = 2 AND a.symbol = 2"
+    lines = [line for (line,) in QueryExecutor(host).execute(f"EXPLAIN ANALYZE {join}").rows]
+    assert sum(line.startswith("ran read ") for line in lines) == 1

@@ -8,7 +8,7 @@ leaves int64 raises `ArithmeticOverflowError`, so that the planner's caller can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -144,6 +144,15 @@ class Logical:
     op: Literal["and", "or"]
     left: Expression
     right: Expression
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Hash once: each part of a long chain is looked up, and has the rest of the chain below it."""
+        object.__setattr__(self, "_hash", hash((self.op, self.left, self.right)))
+
+    def __hash__(self) -> int:
+        """Hash of all fields."""
+        return self._hash
 
     @property
     def kind(self) -> Kind:

@@ -121,6 +121,8 @@ def _rank_ties(join: exp.Expr, right: Relation, occurrence: Occurrence, names: l
     table = join.this
     if not isinstance(table, exp.Table) or table.args.get("joins") or table.args.get("pivots"):
         return
+    if any(right.find(name) is None for name in names):
+        return  # DuckDB says that there is no such column
     occurrence.needs_rows = True
     occurrence.is_wrapped = True
     row = exp.column(exp.to_identifier(occurrence.row_name, quoted=True))

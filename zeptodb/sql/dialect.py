@@ -147,7 +147,7 @@ def _check_tick_words(tokens: list[Token], text: str) -> None:
 
 def _parse_error(error: ParseError, text: str) -> QueryError:
     details = error.errors[0] if error.errors else {}
-    description = str(details.get("description") or error).rstrip(".")
+    description = str(details.get("description") or error).split(" but got <Token")[0].rstrip(".")
     if description.startswith("Required keyword"):
         description = "something is missing here"
     elif description.startswith("Invalid expression"):

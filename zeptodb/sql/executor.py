@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlglot import exp
 
@@ -29,13 +29,17 @@ from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.limits import room_for_depth
 from zeptodb.sql.literals import named_values, with_literals
 from zeptodb.sql.parameters import Parameters, bind
-from zeptodb.sql.plan import JoinedPlan, Planned, Reason
+from zeptodb.sql.plan import JoinedPlan, Plan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import query_error
+from zeptodb.sql.trace import Trace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Timestamps = Literal["ns", "datetime"]
 
@@ -205,20 +209,20 @@ class QueryExecutor:
             summarized_rows=summarized_rows,
         )
 
-    def _run_query(self, request: _Request, planned: Planned | None) -> QueryResult:
+    def _run_query(self, request: _Request, planned: Planned | None, trace: Trace | None = None) -> QueryResult:
         if planned is None:
             planned = self._plan(request)
         if planned.plan is None:
-            return self._run_in_parts(request, planned)
+            return self._run_in_parts(request, planned, trace)
         try:
-            answer = native.run(planned.plan, self._engine)
+            answer = native.run(planned.plan, self._engine) if trace is None else self._traced(planned.plan, trace)
         except native.StalePlanError:
-            return self._run_query(request, self._plan(request))
+            return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (native.reason_of(error),))
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
-            return self._finish_in_duckdb(request, planned, planned.plan, answer)
+            return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
         summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
         return QueryResult(
             answer.columns,
@@ -228,14 +232,28 @@ class QueryExecutor:
             timestamps=request.timestamps,
         )
 
+    def _traced(self, plan: Plan, trace: Trace) -> native.NativeAnswer:
+        from zeptodb.sql import parts
+
+        return parts.run_native(plan, self._engine, trace=trace)
+
     def _finish_in_duckdb(
-        self, request: _Request, planned: Planned, joined: JoinedPlan, answer: native.NativeAnswer
+        self,
+        request: _Request,
+        planned: Planned,
+        joined: JoinedPlan,
+        answer: native.NativeAnswer,
+        trace: Trace | None,
     ) -> QueryResult:
         from zeptodb.sql.fallback import run_over_arrow
 
         rows = QueryResult(answer.columns).to_arrow()
+
+        def finish() -> pa.Table:
+            return run_over_arrow(self._engine, joined.sql, {JOINED: rows})
+
         return QueryResult.from_arrow(
-            run_over_arrow(self._engine, joined.sql, {JOINED: rows}),
+            finish() if trace is None else trace.run("the rest", "duckdb", finish, lambda table: int(table.num_rows)),
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
             engine=f"{self._native_name}+duckdb",
@@ -243,18 +261,17 @@ class QueryExecutor:
             timestamps=request.timestamps,
         )
 
-    def _run_in_parts(self, request: _Request, planned: Planned) -> QueryResult:
+    def _run_in_parts(self, request: _Request, planned: Planned, trace: Trace | None) -> QueryResult:
         """Native leaves first, then DuckDB over what they left and over our tables, all of one moment."""
-        from zeptodb.sql.fallback import StaleReadError
-        from zeptodb.sql.parts import run_parts
+        from zeptodb.sql import fallback, parts
 
         if planned.duckdb is None:
             return self._run_in_duckdb(request, planned.reasons)
         parameters = bind(request.parsed, request.params)
         try:
-            answer = run_parts(self._engine, planned.duckdb, parameters, request.text)
-        except (StaleReadError, native.StalePlanError):
-            return self._run_query(request, self._plan(request))
+            answer = parts.run_parts(self._engine, planned.duckdb, parameters, request.text, trace)
+        except (fallback.StaleReadError, native.StalePlanError):
+            return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))
         except ZeptoError as error:
@@ -318,10 +335,12 @@ class QueryExecutor:
     def _analyze(self, request: _Request) -> QueryResult:
         started = time.perf_counter_ns()
         is_query = isinstance(request.parsed, exp.Query)
-        ran = self._run_query(request, None) if is_query else self._run_other(request)
+        trace = Trace()
+        ran = self._run_query(request, None, trace) if is_query else self._run_other(request)
         elapsed_us = (time.perf_counter_ns() - started) / 1_000
         lines = [
             *(ran.plan or f"engine: {ran.engine}").splitlines(),
+            *trace.lines(),
             f"time: {elapsed_us:,.0f} us",
             f"rows scanned: {ran.rows_scanned:,}",
             f"rows returned: {len(ran):,}",

@@ -18,6 +18,7 @@ from zeptodb.sql.plan import DuckdbPlan, TableRead
 from zeptodb.sql.prepare import FindTable, prepare
 from zeptodb.sql.register import Lease, arrow_table, rows_within
 from zeptodb.sql.relations import Columns, ValueKind
+from zeptodb.sql.trace import Trace
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import Schema
 
@@ -107,6 +108,7 @@ def run_prepared(
     leases: Leases,
     text: str,
     handed: Mapping[str, pa.Table] | None = None,
+    trace: Trace | None = None,
 ) -> FallbackAnswer:
     """Run a prepared statement over the tables as they are in `leases` (taken as needed) and what leaves left.
 
@@ -115,7 +117,7 @@ def run_prepared(
     scanned = 0
     with duckdb_session.cursor(engine) as cursor:
         for read in plan.reads:
-            table = _rows(read, leases, engine)
+            table = _rows(read, leases, engine, trace)
             cursor.register(read.view, table)
             scanned += table.num_rows
         for name, rows in (handed or {}).items():
@@ -174,7 +176,10 @@ def snapshot_of(engine: Engine, name: str, leases: Leases) -> Snapshot | None:
     return lease.snapshot
 
 
-def _rows(read: TableRead, leases: Leases, engine: Engine) -> pa.Table:
+def _rows(read: TableRead, leases: Leases, engine: Engine, trace: Trace | None = None) -> pa.Table:
+    if trace is not None:
+        name, where = f"read {read.view}", "Arrow over segments"
+        return trace.run(name, where, lambda: _rows(read, leases, engine), lambda table: int(table.num_rows))
     snapshot = snapshot_of(engine, read.table, leases)
     if snapshot is None or snapshot.schema is not read.schema:
         raise StaleReadError

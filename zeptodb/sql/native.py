@@ -24,11 +24,11 @@ from zeptodb.backends.base import (
     Vector,
 )
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
-from zeptodb.sql.engine import Engine
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
 from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
 from zeptodb.sql.string_codes import with_codes
+from zeptodb.sql.trace import Device
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
@@ -96,7 +96,7 @@ class _Slots:
     rows: int
 
 
-def run(plan: Plan, engine: Engine, open_table: Open = Table.snapshot) -> NativeAnswer:
+def run(plan: Plan, engine: Device, open_table: Open = Table.snapshot) -> NativeAnswer:
     """The answer of `plan` over the tables as they are now; of a JoinedPlan the rows that DuckDB is to finish.
 
     open_table: gives the snapshots to run on.
@@ -115,7 +115,7 @@ def run(plan: Plan, engine: Engine, open_table: Open = Table.snapshot) -> Native
 # ---- operators ---------------------------------------------------------------------------------------------------
 
 
-def _run_aggregate(plan: AggregatePlan, engine: Engine, open_table: Open) -> NativeAnswer:
+def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with open_table(table) as snapshot:
         scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
@@ -140,7 +140,7 @@ def _run_aggregate(plan: AggregatePlan, engine: Engine, open_table: Open) -> Nat
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 
-def _run_select(plan: SelectPlan, engine: Engine, open_table: Open) -> NativeAnswer:
+def _run_select(plan: SelectPlan, engine: Device, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with open_table(table) as snapshot:
         finish = plan.finish
@@ -160,7 +160,7 @@ def _run_select(plan: SelectPlan, engine: Engine, open_table: Open) -> NativeAns
         return NativeAnswer(_finish(finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
 
 
-def _rows_to_sort(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan, engine: Engine) -> list[Vector]:
+def _rows_to_sort(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan, engine: Device) -> list[Vector]:
     """The rows among which the first ones are, in the order of the scan."""
     top = _top_scan(scan, columns, plan)
     if top is not None and TopScan in engine.backend.capabilities.operators:
@@ -190,7 +190,7 @@ def _top_scan(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan) -> 
     )
 
 
-def _run_join(plan: JoinPlan, engine: Engine, open_table: Open) -> NativeAnswer:
+def _run_join(plan: JoinPlan, engine: Device, open_table: Open) -> NativeAnswer:
     left_table, right_table = engine.catalog.get(plan.left.table), engine.catalog.get(plan.right.table)
     with ExitStack() as stack:
         left = stack.enter_context(open_table(left_table))
@@ -216,7 +216,7 @@ def _run_join(plan: JoinPlan, engine: Engine, open_table: Open) -> NativeAnswer:
 # ---- scans -------------------------------------------------------------------------------------------------------
 
 
-def _scan(scan: TableScan, table: Table, snapshot: Snapshot, engine: Engine, *, in_symbol_order: bool) -> Scan:
+def _scan(scan: TableScan, table: Table, snapshot: Snapshot, engine: Device, *, in_symbol_order: bool) -> Scan:
     if snapshot.schema is not scan.schema:
         raise StalePlanError
     segments = _segments(scan, table, snapshot, in_symbol_order=in_symbol_order)

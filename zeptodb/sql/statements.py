@@ -65,10 +65,11 @@ def _done() -> QueryResult:
     return QueryResult(engine=ENGINE)
 
 
-def _table(engine: Engine, node: exp.Expr, text: str) -> Table:
+def _table(engine: Engine, node: object, text: str) -> Table:
     """The table that a statement names; raises UnknownTableError with its place in the text."""
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier) or node.args.get("db"):
-        raise QueryError(f"{node.sql('duckdb')} is not the name of a table.")
+        written = node.sql("duckdb") if isinstance(node, exp.Expr) else "What stands there"
+        raise QueryError(f"{written} is not the name of a table.")
     table = engine.catalog.find(node.name)
     if table is None:
         error = unknown_table(node.name, engine.catalog.names())

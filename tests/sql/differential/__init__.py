@@ -1,0 +1,1 @@
+"""Random statements over random tables: every engine against DuckDB on tables of its own."""
