@@ -1,0 +1,170 @@
+"""What a statement does, from its text to an answer or a number of rows; runs in a worker thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+from sqlglot import exp
+
+from zeptodb.errors import ServerError
+from zeptodb.pipeline import Pipeline
+from zeptodb.server.access import Grant
+from zeptodb.server.catalog_statements import catalog_answer
+from zeptodb.server.codes import Code, failure
+from zeptodb.server.execution import run_over, run_sql
+from zeptodb.server.formats.output import Answer, OutputFormat, answer_of, output_format
+from zeptodb.server.inserts import insert_arrow, insert_rows, scales_of
+from zeptodb.server.parameters import bind_parameters
+from zeptodb.server.requests import Options, as_text
+from zeptodb.server.running import RunningStatement, RunningStatements
+from zeptodb.server.settings import ServerSettings
+from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement
+from zeptodb.server.system_tables import Facts, system_table
+from zeptodb.server.translate import needs_translation, parse_clickhouse, system_tables_of, translated
+from zeptodb.storage.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a statement: an answer and its format, or rows written."""
+
+    answer: Answer | None
+    format: OutputFormat | None
+    rows_read: int = 0
+    rows_written: int = 0
+    elapsed_seconds: float = 0.0
+
+
+_RETRIED = frozenset(
+    (Code.SYNTAX_ERROR.number, Code.UNKNOWN_FUNCTION.number, Code.BAD_ARGUMENTS.number, Code.NOT_IMPLEMENTED.number)
+)
+"""Errors after which a statement is tried again as ClickHouse's."""
+
+
+class Service:
+    """Runs statements on one Pipeline."""
+
+    def __init__(self, pipeline: Pipeline, settings: ServerSettings, running: RunningStatements) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.running = running
+
+    def run(self, data: bytes, options: Options, grant: Grant, entry: RunningStatement) -> Outcome:
+        """Run one statement; raises ServerError or another ZeptoError."""
+        began = time.perf_counter()
+        head = read_insert(data[:HEAD_BYTES].decode("latin-1"))
+        if head is not None:
+            insert, end = head
+            entry.text = data[:end].decode("utf-8", "replace")
+            return self._insert(insert, data, end, options, grant, began)
+        text = as_text(data)
+        entry.text = text
+        statement = read_statement(text)
+        grant.require(statement.kind, read_only=options.read_only)
+        chosen = output_format(statement.format or options.default_format or "TabSeparated")
+        table, rows_read = self._columns(statement, options, grant, entry)
+        elapsed = time.perf_counter() - began
+        if statement.kind not in ("read", "kill"):
+            return Outcome(None, None, rows_read, _count_of(table), elapsed)
+        self._check_rows(table, options)
+        answer = answer_of(
+            table,
+            elapsed_seconds=elapsed,
+            rows_read=rows_read,
+            protocol_version=options.number("client_protocol_version"),
+            quotes_integers=options.flag("output_format_json_quote_64bit_integers"),
+        )
+        return Outcome(answer, chosen, rows_read, 0, elapsed)
+
+    def _insert(
+        self, insert: InsertData, data: bytes, end: int, options: Options, grant: Grant, began: float
+    ) -> Outcome:
+        grant.require("write", read_only=options.read_only)
+        grant.require_table(insert.table)
+        _require_database(insert.database or options.database)
+        start = end
+        while start < len(data) and data[start] in b" \t\r\n":
+            start += 1
+            if data[start - 1] == 0x0A:
+                break
+        rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
+        return Outcome(None, None, 0, rows, time.perf_counter() - began)
+
+    def insert_arrow(self, data: bytes, options: Options, grant: Grant) -> int:
+        """Store the rows of an Arrow IPC stream or file; returns how many. All or none."""
+        grant.require("write")
+        name = options.parameters.get("table") or "trades"
+        grant.require_table(name)
+        if self.pipeline.catalog.find(name) is None:
+            grant.require("define")
+        return insert_arrow(self.pipeline, name, data, scales_of(options))
+
+    def _columns(
+        self, statement: Statement, options: Options, grant: Grant, entry: RunningStatement
+    ) -> tuple[pa.Table, int]:
+        facts = self.facts(grant)
+        if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
+            table = catalog_answer(statement, facts)
+            if table is not None:
+                return table, table.num_rows
+        if needs_translation(statement.text):
+            return self._run_translated(statement, options, facts, grant, entry)
+        sql, params = bind_parameters(statement.text, options.query_parameters)
+        grant.require_tables_of(sql, self.pipeline.catalog)
+        try:
+            columns = run_sql(self.pipeline, sql, params, statement=entry)
+        except ServerError as error:
+            if error.code not in _RETRIED:
+                raise
+            try:
+                return self._run_translated(statement, options, facts, grant, entry)
+            except ServerError as second:
+                raise (error if second.code in _RETRIED else second) from second
+        return columns.table, columns.rows_read
+
+    def _run_translated(
+        self, statement: Statement, options: Options, facts: Facts, grant: Grant, entry: RunningStatement
+    ) -> tuple[pa.Table, int]:
+        sql, params = bind_parameters(statement.text, options.query_parameters)
+        tree = translated(parse_clickhouse(sql), facts)
+        named = system_tables_of(tree)
+        if named or not list(tree.find_all(exp.Table)):
+            tables = {own: system_table(name, facts) for own, name in named.items()}
+            table = run_over(self.pipeline, tree, tables, params)
+            return table, sum(known.num_rows for known in tables.values())
+        text = tree.sql("duckdb")
+        grant.require_tables_of(text, self.pipeline.catalog)
+        columns = run_sql(self.pipeline, text, params, statement=entry)
+        return columns.table, columns.rows_read
+
+    def facts(self, grant: Grant) -> Facts:
+        """What system tables may tell the holder of a grant."""
+        tables: list[Table] = [table for table in self.pipeline.catalog.tables() if grant.may_see(table.name)]
+        return Facts(tables, self.running.entries() if grant.is_admin else (), grant.user)
+
+    def _timeout(self, options: Options) -> float:
+        asked = options.number("max_execution_time")
+        most = self.settings.max_execution_seconds
+        return min(asked, most) if asked > 0 else most
+
+    def _check_rows(self, table: pa.Table, options: Options) -> None:
+        limits = [limit for limit in (self.settings.max_result_rows, options.number("max_result_rows")) if limit > 0]
+        if limits and table.num_rows > min(limits):
+            raise failure(
+                Code.TOO_MANY_ROWS_OR_BYTES,
+                f"The answer has {table.num_rows:,} rows, more than max_result_rows = {min(limits):,}; add a LIMIT.",
+            )
+
+
+def _require_database(name: str) -> None:
+    if name and name.lower() != "default":
+        raise failure(Code.UNKNOWN_DATABASE, f'There is no database "{name[:60]}" to write to. Known: default.')
+
+
+def _count_of(table: pa.Table) -> int:
+    """The rows that a statement wrote, as the engine counts them."""
+    if table.column_names == ["Count"] and table.num_rows == 1:
+        return int(table.column(0)[0].as_py())
+    return 0
