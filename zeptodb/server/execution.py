@@ -39,6 +39,10 @@ def run_sql(
     return Columns(result.to_arrow(), result.rows_scanned, result.engine)
 
 
+def cancel(pipeline: Pipeline, statement: RunningStatement) -> None:
+    """End a statement that the engine runs."""
+
+
 def run_over(
     pipeline: Pipeline, expression: exp.Expr, tables: Mapping[str, pa.Table], params: Mapping[str, object]
 ) -> pa.Table:

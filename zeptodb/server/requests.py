@@ -79,6 +79,11 @@ class Body:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
+def is_form(request: Request) -> bool:
+    """Whether parameters, perhaps the key among them, come in the body."""
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
+
+
 async def read_body(request: Request, *, limit_bytes: int, timeout_seconds: float) -> Body:
     """The body, decompressed and, if it is a form, taken apart.
 
@@ -87,7 +92,7 @@ async def read_body(request: Request, *, limit_bytes: int, timeout_seconds: floa
     length = request.headers.get("content-length")
     if length is not None and (not length.isdecimal() or int(length) > limit_bytes):
         raise too_large(limit_bytes)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         return await _read_form(request, limit_bytes, timeout_seconds)
     data = await _read_bytes(request, limit_bytes, timeout_seconds)
     encoding = request.headers.get("content-encoding", "")

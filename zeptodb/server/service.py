@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from sqlglot import exp
@@ -13,15 +14,16 @@ from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer
 from zeptodb.server.codes import Code, failure
-from zeptodb.server.execution import run_over, run_sql
+from zeptodb.server.execution import cancel, run_over, run_sql
 from zeptodb.server.formats.output import Answer, OutputFormat, answer_of, output_format
 from zeptodb.server.inserts import insert_arrow, insert_rows, scales_of
 from zeptodb.server.parameters import bind_parameters
 from zeptodb.server.requests import Options, as_text
 from zeptodb.server.running import RunningStatement, RunningStatements
+from zeptodb.server.sessions import Sessions, assignments
 from zeptodb.server.settings import ServerSettings
-from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement
-from zeptodb.server.system_tables import Facts, system_table
+from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement, tokens
+from zeptodb.server.system_tables import DATABASE, Facts, system_table
 from zeptodb.server.translate import needs_translation, parse_clickhouse, system_tables_of, translated
 from zeptodb.storage.table import Table
 
@@ -35,12 +37,16 @@ class Outcome:
     rows_read: int = 0
     rows_written: int = 0
     elapsed_seconds: float = 0.0
+    bytes_written: int = 0
 
 
 _RETRIED = frozenset(
     (Code.SYNTAX_ERROR.number, Code.UNKNOWN_FUNCTION.number, Code.BAD_ARGUMENTS.number, Code.NOT_IMPLEMENTED.number)
 )
 """Errors after which a statement is tried again as ClickHouse's."""
+
+
+_KILL = re.compile(r"KILL\s+QUERY\s+WHERE\s+query_id\s*=\s*'((?:[^']|'')*)'(?:\s+(?:SYNC|ASYNC))?", re.IGNORECASE)
 
 
 class Service:
@@ -50,10 +56,13 @@ class Service:
         self.pipeline = pipeline
         self.settings = settings
         self.running = running
+        self.sessions = Sessions()
 
     def run(self, data: bytes, options: Options, grant: Grant, entry: RunningStatement) -> Outcome:
         """Run one statement; raises ServerError or another ZeptoError."""
         began = time.perf_counter()
+        options = self._with_session(options, grant)
+        _require_database(options.database)
         head = read_insert(data[:HEAD_BYTES].decode("latin-1"))
         if head is not None:
             insert, end = head
@@ -63,6 +72,9 @@ class Service:
         entry.text = text
         statement = read_statement(text)
         grant.require(statement.kind, read_only=options.read_only)
+        if statement.kind == "session":
+            self._change_session(statement, options, grant)
+            return Outcome(None, None)
         chosen = output_format(statement.format or options.default_format or "TabSeparated")
         table, rows_read = self._columns(statement, options, grant, entry)
         elapsed = time.perf_counter() - began
@@ -83,14 +95,14 @@ class Service:
     ) -> Outcome:
         grant.require("write", read_only=options.read_only)
         grant.require_table(insert.table)
-        _require_database(insert.database or options.database)
+        _require_writable(insert.database or options.database)
         start = end
         while start < len(data) and data[start] in b" \t\r\n":
             start += 1
             if data[start - 1] == 0x0A:
                 break
         rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
-        return Outcome(None, None, 0, rows, time.perf_counter() - began)
+        return Outcome(None, None, 0, rows, time.perf_counter() - began, len(data) - start)
 
     def insert_arrow(self, data: bytes, options: Options, grant: Grant) -> int:
         """Store the rows of an Arrow IPC stream or file; returns how many. All or none."""
@@ -105,6 +117,8 @@ class Service:
         self, statement: Statement, options: Options, grant: Grant, entry: RunningStatement
     ) -> tuple[pa.Table, int]:
         facts = self.facts(grant)
+        if statement.kind == "kill":
+            return self._kill(statement), 0
         if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
             table = catalog_answer(statement, facts)
             if table is not None:
@@ -139,6 +153,49 @@ class Service:
         columns = run_sql(self.pipeline, text, params, statement=entry)
         return columns.table, columns.rows_read
 
+    # ---- sessions and running statements ---------------------------------------------------------------------------
+
+    def _with_session(self, options: Options, grant: Grant) -> Options:
+        settings = self.sessions.settings(
+            grant.user,
+            options.parameters.get("session_id", ""),
+            timeout_seconds=options.number("session_timeout"),
+            must_exist=options.flag("session_check"),
+        )
+        if not settings:
+            return options
+        database = options.database or settings.get("database", "")
+        return replace(options, parameters={**settings, **options.parameters}, database=database)
+
+    def _change_session(self, statement: Statement, options: Options, grant: Grant) -> None:
+        settings = assignments(list(tokens(statement.text)))
+        _require_database(settings.get("database", ""))
+        self.sessions.change(grant.user, options.parameters.get("session_id", ""), settings)
+
+    def cancel(self, entry: RunningStatement) -> None:
+        """End a statement at its next step."""
+        entry.is_cancelled.set()
+        cancel(self.pipeline, entry)
+
+    def _kill(self, statement: Statement) -> pa.Table:
+        """KILL QUERY WHERE query_id = '...'."""
+        found = _KILL.fullmatch(statement.text)
+        if found is None:
+            raise failure(Code.SYNTAX_ERROR, "Syntax error: write KILL QUERY WHERE query_id = 'the id'.")
+        query_id = found[1].replace("''", "'")
+        entry = self.running.find(query_id)
+        if entry is not None:
+            self.cancel(entry)
+        killed = [] if entry is None else [entry]
+        return pa.table(
+            {
+                "kill_status": pa.array(["waiting" for _ in killed], pa.string()),
+                "query_id": pa.array([one.query_id for one in killed], pa.string()),
+                "user": pa.array([one.user for one in killed], pa.string()),
+                "query": pa.array([one.text for one in killed], pa.string()),
+            }
+        )
+
     def facts(self, grant: Grant) -> Facts:
         """What system tables may tell the holder of a grant."""
         tables: list[Table] = [table for table in self.pipeline.catalog.tables() if grant.may_see(table.name)]
@@ -159,7 +216,12 @@ class Service:
 
 
 def _require_database(name: str) -> None:
-    if name and name.lower() != "default":
+    if name and name.lower() not in (DATABASE, "system"):
+        raise failure(Code.UNKNOWN_DATABASE, f'There is no database "{name[:60]}". Known: {DATABASE}, system.')
+
+
+def _require_writable(name: str) -> None:
+    if name and name.lower() != DATABASE:
         raise failure(Code.UNKNOWN_DATABASE, f'There is no database "{name[:60]}" to write to. Known: default.')
 
 

@@ -35,6 +35,7 @@ class ServerSettings:
         max_waiting_statements: statements that wait; more are refused with 429.
         memory_limit: bytes of one statement; None: no limit.
         body_timeout_seconds: longest silence while a body is being received.
+        send_timeout_seconds: longest time that a client may take nothing of an answer.
         grace_seconds: how long a stopping server waits for requests in flight.
         log_level: least level of what is logged.
     """
@@ -55,6 +56,7 @@ class ServerSettings:
     max_waiting_statements: int = 512
     memory_limit: int | None = None
     body_timeout_seconds: float = 60.0
+    send_timeout_seconds: float = 300.0
     grace_seconds: float = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -111,7 +113,7 @@ def _read_toml(path: Path) -> dict[str, object]:
 
 
 _WHOLE = ("port", "max_body_bytes", "max_result_rows", "max_concurrent_statements", "max_waiting_statements")
-_SECONDS = ("max_execution_seconds", "body_timeout_seconds", "grace_seconds")
+_SECONDS = ("max_execution_seconds", "body_timeout_seconds", "send_timeout_seconds", "grace_seconds")
 _FLAGS = ("require_auth", "allow_open_bind")
 _PATHS = ("keys", "tls_certificate", "tls_key")
 _MAY_BE_ZERO = ("port", "max_result_rows", "max_waiting_statements", "grace_seconds")
