@@ -30,7 +30,7 @@ from zeptodb.server.logs import log
 from zeptodb.server.metrics import CONTENT_TYPE, Metrics
 from zeptodb.server.requests import Body, Options, is_form, options_of, read_body, statement_bytes
 from zeptodb.server.running import RunningStatement, RunningStatements
-from zeptodb.server.service import Service
+from zeptodb.server.service import Call, Service
 from zeptodb.server.settings import ServerSettings
 
 Result = TypeVar("Result")
@@ -163,7 +163,7 @@ class _Server:
         if not is_form(request):  # who sends no key shall not send a body
             self.authentication.grant_of(request)
         body = await self._body(request)
-        options = options_of(request, body.form)
+        options = options_of(request, body.form, query_id=options.query_id)
         grant = self.authentication.grant_of(request, body.form)
         data = statement_bytes(options, body)
         if request.method in ("GET", "HEAD") and not data.strip():
@@ -172,7 +172,7 @@ class _Server:
         accepted = request.headers.get("accept-encoding", "")
 
         def work() -> Prepared:
-            outcome = self.service.run(data, options, grant, entry)
+            outcome = self.service.run(data, Call(options, grant, entry))
             self.metrics.rows_read.inc(outcome.rows_read)
             self.metrics.rows_written.inc(outcome.rows_written)
             return Prepared(outcome, options, accepted)
@@ -210,7 +210,7 @@ class _Server:
                 running: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self.threads, work)
                 watching: asyncio.Future[None] = asyncio.ensure_future(_gone(request))
                 try:
-                    await asyncio.wait([running, watching], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((running, watching), return_when=asyncio.FIRST_COMPLETED)
                     if not running.done():
                         self.service.cancel(entry)
                     return await running

@@ -71,6 +71,9 @@ def failure(code: Code, message: str) -> ServerError:
 
 
 _BY_TYPE: tuple[tuple[type[ZeptoError], Code], ...] = (
+    (errors.QueryTimeoutError, Code.TIMEOUT_EXCEEDED),
+    (errors.QueryCancelledError, Code.QUERY_WAS_CANCELLED),
+    (errors.MemoryLimitError, Code.MEMORY_LIMIT_EXCEEDED),
     (errors.LossyConversionError, Code.CANNOT_PARSE_INPUT_ASSERTION_FAILED),
     (errors.InvalidInputError, Code.BAD_ARGUMENTS),
     (errors.InvalidTypeError, Code.TYPE_MISMATCH),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,16 @@ import pyarrow as pa
 from zeptodb.errors import did_you_mean
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.codes import Code, failure
+from zeptodb.server.formats.input_binary import read_head, read_row_binary
+from zeptodb.server.formats.input_text import json_compact_each_row, json_each_row, read_values, separated
 from zeptodb.server.formats.native import read_native
 from zeptodb.server.requests import UNFINISHED, Options
 from zeptodb.server.statement import InsertData
+from zeptodb.server.system_tables import column_type
 from zeptodb.storage.table import Table
+from zeptodb.types import Schema
+
+Reader = Callable[[memoryview, Table, list[str]], pa.Table]
 
 
 def insert_rows(pipeline: Pipeline, insert: InsertData, data: memoryview) -> int:
@@ -23,13 +28,10 @@ def insert_rows(pipeline: Pipeline, insert: InsertData, data: memoryview) -> int
     columns = _checked_columns(table, insert.columns)
     if bytes(data[-len(UNFINISHED) - 64 :]).rstrip().endswith(UNFINISHED):
         raise failure(Code.INCORRECT_DATA, "The client gave up while it sent the data; nothing was stored.")
-    reader = INPUTS.get(_ALIASES.get(insert.format.lower(), insert.format.lower()))
+    reader = _BY_NAME.get(insert.format.lower())
     if reader is None:
-        known = list(INPUT_NAMES)
-        raise failure(
-            Code.UNKNOWN_FORMAT,
-            f'Data in format "{insert.format[:60]}" cannot be inserted.{did_you_mean(insert.format, known)}',
-        )
+        hint = did_you_mean(insert.format[:60], list(_READERS))
+        raise failure(Code.UNKNOWN_FORMAT, f'Data in format "{insert.format[:60]}" cannot be inserted.{hint}')
     rows = reader(data, table, columns)
     _require_columns(table, rows.column_names, columns)
     if rows.num_rows == 0:
@@ -99,9 +101,6 @@ def _require_columns(table: Table, given: Sequence[str], wanted: Sequence[str]) 
             )
 
 
-Reader = Callable[[memoryview, Table, list[str]], pa.Table]
-
-
 def _native(data: memoryview, _: Table, columns: list[str]) -> pa.Table:
     batches = list(read_native(data))
     if not batches:
@@ -143,18 +142,53 @@ def _parquet(data: memoryview, _table: Table, _columns: list[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(io.BytesIO(data))
+        return pq.read_table(pa.BufferReader(pa.py_buffer(data)))
     except (pa.ArrowException, OSError) as error:
-        raise failure(
-            Code.INCORRECT_DATA, f"The Parquet data cannot be read, nothing was stored: {str(error)[:200]}"
-        ) from error
+        reason = str(error)[:200]
+        raise failure(Code.INCORRECT_DATA, f"The Parquet data cannot be read, nothing was stored: {reason}") from error
 
 
-INPUTS: dict[str, Reader] = {
-    "native": _native,
-    "arrow": _arrow,
-    "arrowstream": _arrow,
-    "parquet": _parquet,
+def _text(read: Callable[[memoryview, Schema, list[str]], pa.Table]) -> Reader:
+    return lambda data, table, columns: read(data, table.schema, columns)
+
+
+def _row_binary(*, has_names: bool, has_types: bool = False) -> Reader:
+    def read(data: memoryview, table: Table, columns: list[str]) -> pa.Table:
+        names, types, start = columns, [], 0
+        if has_names:
+            names, types, start = read_head(data, with_types=has_types)
+            names = _checked_columns(table, names)
+        if not has_types:
+            types = [column_type(table, table.schema.index(name)) for name in names]
+        return read_row_binary(data[start:], names, types)
+
+    return read
+
+
+_READERS: dict[str, Reader] = {
+    "Native": _native,
+    "Arrow": _arrow,
+    "ArrowStream": _arrow,
+    "Parquet": _parquet,
+    "Values": _text(read_values),
+    "CSV": _text(separated(delimiter=",", has_names=False)),
+    "CSVWithNames": _text(separated(delimiter=",", has_names=True)),
+    "TabSeparated": _text(separated(delimiter="\t", has_names=False)),
+    "TabSeparatedWithNames": _text(separated(delimiter="\t", has_names=True)),
+    "TabSeparatedWithNamesAndTypes": _text(separated(delimiter="\t", has_names=True, has_types=True)),
+    "JSONEachRow": _text(json_each_row),
+    "JSONCompactEachRow": _text(json_compact_each_row),
+    "RowBinary": _row_binary(has_names=False),
+    "RowBinaryWithNames": _row_binary(has_names=True),
+    "RowBinaryWithNamesAndTypes": _row_binary(has_names=True, has_types=True),
 }
-INPUT_NAMES = ("Native", "Arrow", "ArrowStream", "Parquet")
-_ALIASES: dict[str, str] = {}
+_BY_NAME = {name.lower(): reader for name, reader in _READERS.items()} | {
+    short.lower(): _READERS[name]
+    for short, name in {
+        "TSV": "TabSeparated",
+        "TSVWithNames": "TabSeparatedWithNames",
+        "TSVWithNamesAndTypes": "TabSeparatedWithNamesAndTypes",
+        "NDJSON": "JSONEachRow",
+        "JSONLines": "JSONEachRow",
+    }.items()
+}

@@ -56,11 +56,11 @@ class Options:
         return {name[6:]: value for name, value in self.parameters.items() if name.startswith("param_")}
 
 
-def options_of(request: Request, form: Mapping[str, str] | None = None) -> Options:
+def options_of(request: Request, form: Mapping[str, str] | None = None, *, query_id: str = "") -> Options:
     """The options of a request."""
     parameters = {**dict(request.query_params), **(form or {})}
     headers = request.headers
-    given = parameters.get("query_id") or headers.get("x-clickhouse-query-id") or ""
+    given = parameters.get("query_id") or headers.get("x-clickhouse-query-id") or query_id
     return Options(
         parameters=parameters,
         query_id=_QUERY_ID.sub("", given)[:_LONGEST_ID] or str(uuid.uuid4()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -14,7 +15,8 @@ from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer
 from zeptodb.server.codes import Code, failure
-from zeptodb.server.execution import cancel, run_over, run_sql
+from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
+from zeptodb.server.formats.input_text import NotLiteralError
 from zeptodb.server.formats.output import Answer, OutputFormat, answer_of, output_format
 from zeptodb.server.inserts import insert_arrow, insert_rows, scales_of
 from zeptodb.server.parameters import bind_parameters
@@ -40,6 +42,16 @@ class Outcome:
     bytes_written: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A statement's circumstances: what the request asks for, what its key may do, and its place in the list."""
+
+    options: Options
+    grant: Grant
+    entry: RunningStatement
+
+
+NEWLINE = 0x0A
 _RETRIED = frozenset(
     (Code.SYNTAX_ERROR.number, Code.UNKNOWN_FUNCTION.number, Code.BAD_ARGUMENTS.number, Code.NOT_IMPLEMENTED.number)
 )
@@ -58,51 +70,37 @@ class Service:
         self.running = running
         self.sessions = Sessions()
 
-    def run(self, data: bytes, options: Options, grant: Grant, entry: RunningStatement) -> Outcome:
+    def run(self, data: bytes, call: Call) -> Outcome:
         """Run one statement; raises ServerError or another ZeptoError."""
         began = time.perf_counter()
-        options = self._with_session(options, grant)
-        _require_database(options.database)
+        call = replace(call, options=self._with_session(call.options, call.grant))
+        _require_database(call.options.database)
         head = read_insert(data[:HEAD_BYTES].decode("latin-1"))
         if head is not None:
             insert, end = head
-            entry.text = data[:end].decode("utf-8", "replace")
-            return self._insert(insert, data, end, options, grant, began)
+            call.entry.text = data[:end].decode("utf-8", "replace")
+            return self._insert(insert, data, end, call, began)
         text = as_text(data)
-        entry.text = text
+        call.entry.text = text
         statement = read_statement(text)
-        grant.require(statement.kind, read_only=options.read_only)
+        call.grant.require(statement.kind, read_only=call.options.read_only)
         if statement.kind == "session":
-            self._change_session(statement, options, grant)
+            self._change_session(statement, call)
             return Outcome(None, None)
-        chosen = output_format(statement.format or options.default_format or "TabSeparated")
-        table, rows_read = self._columns(statement, options, grant, entry)
+        chosen = output_format(statement.format or call.options.default_format or "TabSeparated")
+        columns = self._columns(statement, call)
         elapsed = time.perf_counter() - began
         if statement.kind not in ("read", "kill"):
-            return Outcome(None, None, rows_read, _count_of(table), elapsed)
-        self._check_rows(table, options)
+            return Outcome(None, None, columns.rows_read, _count_of(columns.table), elapsed)
+        self._check_rows(columns.table, call.options)
         answer = answer_of(
-            table,
+            columns.table,
             elapsed_seconds=elapsed,
-            rows_read=rows_read,
-            protocol_version=options.number("client_protocol_version"),
-            quotes_integers=options.flag("output_format_json_quote_64bit_integers"),
+            rows_read=columns.rows_read,
+            protocol_version=call.options.number("client_protocol_version"),
+            quotes_integers=call.options.flag("output_format_json_quote_64bit_integers"),
         )
-        return Outcome(answer, chosen, rows_read, 0, elapsed)
-
-    def _insert(
-        self, insert: InsertData, data: bytes, end: int, options: Options, grant: Grant, began: float
-    ) -> Outcome:
-        grant.require("write", read_only=options.read_only)
-        grant.require_table(insert.table)
-        _require_writable(insert.database or options.database)
-        start = end
-        while start < len(data) and data[start] in b" \t\r\n":
-            start += 1
-            if data[start - 1] == 0x0A:
-                break
-        rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
-        return Outcome(None, None, 0, rows, time.perf_counter() - began, len(data) - start)
+        return Outcome(answer, chosen, columns.rows_read, 0, elapsed)
 
     def insert_arrow(self, data: bytes, options: Options, grant: Grant) -> int:
         """Store the rows of an Arrow IPC stream or file; returns how many. All or none."""
@@ -113,45 +111,64 @@ class Service:
             grant.require("define")
         return insert_arrow(self.pipeline, name, data, scales_of(options))
 
-    def _columns(
-        self, statement: Statement, options: Options, grant: Grant, entry: RunningStatement
-    ) -> tuple[pa.Table, int]:
-        facts = self.facts(grant)
-        if statement.kind == "kill":
-            return self._kill(statement), 0
-        if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
-            table = catalog_answer(statement, facts)
-            if table is not None:
-                return table, table.num_rows
-        if needs_translation(statement.text):
-            return self._run_translated(statement, options, facts, grant, entry)
-        sql, params = bind_parameters(statement.text, options.query_parameters)
-        grant.require_tables_of(sql, self.pipeline.catalog)
+    def _insert(self, insert: InsertData, data: bytes, end: int, call: Call, began: float) -> Outcome:
+        call.grant.require("write", read_only=call.options.read_only)
+        call.grant.require_table(insert.table)
+        _require_writable(insert.database or call.options.database)
+        start = end
+        while start < len(data) and data[start] in b" \t\r\n":
+            start += 1
+            if data[start - 1] == NEWLINE:
+                break
         try:
-            columns = run_sql(self.pipeline, sql, params, statement=entry)
+            rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
+        except NotLiteralError:  # expressions among the values: the engine works them out
+            rows = _count_of(self._columns(read_statement(as_text(data)), call).table)
+        return Outcome(None, None, 0, rows, time.perf_counter() - began, len(data) - start)
+
+    # ---- queries ---------------------------------------------------------------------------------------------------
+
+    def _columns(self, statement: Statement, call: Call) -> Columns:
+        if statement.kind == "kill":
+            return _own(self._kill(statement))
+        if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
+            table = catalog_answer(statement, self.facts(call.grant))
+            if table is not None:
+                return _own(table)
+        sql, params = bind_parameters(statement.text, call.options.query_parameters)
+        if needs_translation(sql):
+            return self._run_translated(sql, params, call)
+        try:
+            return self._run(sql, params, call)
         except ServerError as error:
             if error.code not in _RETRIED:
                 raise
             try:
-                return self._run_translated(statement, options, facts, grant, entry)
+                return self._run_translated(sql, params, call)
             except ServerError as second:
                 raise (error if second.code in _RETRIED else second) from second
-        return columns.table, columns.rows_read
 
-    def _run_translated(
-        self, statement: Statement, options: Options, facts: Facts, grant: Grant, entry: RunningStatement
-    ) -> tuple[pa.Table, int]:
-        sql, params = bind_parameters(statement.text, options.query_parameters)
+    def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
+        call.grant.require_tables_of(sql, self.pipeline.catalog)
+        return run_sql(
+            self.pipeline,
+            sql,
+            params,
+            statement=call.entry,
+            timeout_seconds=self._timeout(call.options),
+            timestamps=_timestamps(call.options),
+        )
+
+    def _run_translated(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
+        """Run a statement of ClickHouse's; on its own over the system tables if it names some, or no table at all."""
+        facts = self.facts(call.grant)
         tree = translated(parse_clickhouse(sql), facts)
         named = system_tables_of(tree)
-        if named or not list(tree.find_all(exp.Table)):
+        if named or (isinstance(tree, exp.Query) and tree.find(exp.Table) is None):
             tables = {own: system_table(name, facts) for own, name in named.items()}
-            table = run_over(self.pipeline, tree, tables, params)
-            return table, sum(known.num_rows for known in tables.values())
-        text = tree.sql("duckdb")
-        grant.require_tables_of(text, self.pipeline.catalog)
-        columns = run_sql(self.pipeline, text, params, statement=entry)
-        return columns.table, columns.rows_read
+            rows_read = sum(table.num_rows for table in tables.values())
+            return Columns(run_over(self.pipeline, tree, tables, params), rows_read, "duckdb")
+        return self._run(tree.sql("duckdb"), params, call)
 
     # ---- sessions and running statements ---------------------------------------------------------------------------
 
@@ -167,10 +184,10 @@ class Service:
         database = options.database or settings.get("database", "")
         return replace(options, parameters={**settings, **options.parameters}, database=database)
 
-    def _change_session(self, statement: Statement, options: Options, grant: Grant) -> None:
+    def _change_session(self, statement: Statement, call: Call) -> None:
         settings = assignments(list(tokens(statement.text)))
         _require_database(settings.get("database", ""))
-        self.sessions.change(grant.user, options.parameters.get("session_id", ""), settings)
+        self.sessions.change(call.grant.user, call.options.parameters.get("session_id", ""), settings)
 
     def cancel(self, entry: RunningStatement) -> None:
         """End a statement at its next step."""
@@ -213,6 +230,18 @@ class Service:
                 Code.TOO_MANY_ROWS_OR_BYTES,
                 f"The answer has {table.num_rows:,} rows, more than max_result_rows = {min(limits):,}; add a LIMIT.",
             )
+
+
+def _own(table: pa.Table) -> Columns:
+    return Columns(table, table.num_rows, "server")
+
+
+def _timestamps(options: Options) -> Timestamps:
+    """How columns of time come out: int64 nanoseconds, or datetimes when a client asks for them."""
+    chosen = options.parameters.get("timestamps", "ns")
+    if chosen not in ("ns", "datetime"):
+        raise failure(Code.BAD_ARGUMENTS, f"timestamps is {chosen[:40]!r}; allowed: ns, datetime.")
+    return "datetime" if chosen == "datetime" else "ns"
 
 
 def _require_database(name: str) -> None:

@@ -140,7 +140,7 @@ def _read_text(data: memoryview, position: int) -> tuple[str, int]:
 
 Reader = Callable[[memoryview, int, int], tuple[pa.Array, int]]
 
-_NUMBERS: dict[str, tuple[np.dtype[np.generic], pa.DataType]] = {
+NUMBERS: dict[str, tuple[np.dtype[np.generic], pa.DataType]] = {
     "Int8": (np.dtype(np.int8), pa.int8()),
     "Int16": (np.dtype(np.int16), pa.int16()),
     "Int32": (np.dtype(np.int32), pa.int32()),
@@ -158,16 +158,21 @@ _NUMBERS: dict[str, tuple[np.dtype[np.generic], pa.DataType]] = {
 
 
 def _reader(kind: TypeName) -> Reader:
-    if kind.name in _NUMBERS:
-        dtype, arrow = _NUMBERS[kind.name]
+    if kind.name in NUMBERS:
+        dtype, arrow = NUMBERS[kind.name]
         return lambda data, position, rows: _read_numbers(data, position, rows, dtype, arrow)
     special = _SPECIAL.get(kind.name)
     if special is None:
         raise failure(
             Code.UNKNOWN_TYPE,
-            f"Columns of type {kind.name} cannot be inserted; known are {', '.join([*_NUMBERS, *_SPECIAL])}.",
+            f"Columns of type {kind.name} cannot be inserted; known are {', '.join([*NUMBERS, *_SPECIAL])}.",
         )
     return lambda data, position, rows: special(kind, data, position, rows)
+
+
+def read_value(kind: TypeName, data: memoryview, position: int, rows: int) -> tuple[pa.Array, int]:
+    """So many values of a type, and where they end."""
+    return _reader(kind)(data, position, rows)
 
 
 def _empty(kind: TypeName) -> pa.Array:
