@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from zeptodb import __version__
-from zeptodb.errors import ZeptoError
+from zeptodb.errors import ConfigError, ZeptoError
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
 from zeptodb.server.admission import Admission
@@ -45,7 +45,15 @@ CORS = {
 
 
 def make_app(pipeline: Pipeline, settings: ServerSettings) -> Starlette:
-    """The application; its lifespan starts the Pipeline and, at the end, drains and stops it."""
+    """The application; its lifespan starts the Pipeline and, at the end, drains and stops it.
+
+    Raises ConfigError for a Pipeline whose SQL may touch any file.
+    """
+    if pipeline.config.allowed_directories is None:
+        raise ConfigError(
+            "The SQL of this Pipeline may read and write any file, and over HTTP that is not safe; make it with "
+            "PipelineConfig(allowed_directories=()), or name the folders that clients may use."
+        )
     server = _Server(pipeline, settings)
 
     @asynccontextmanager

@@ -154,7 +154,8 @@ def _text(read: Callable[[memoryview, Schema, list[str]], pa.Table]) -> Reader:
 
 def _row_binary(*, has_names: bool, has_types: bool = False) -> Reader:
     def read(data: memoryview, table: Table, columns: list[str]) -> pa.Table:
-        names, types, start = columns, [], 0
+        names, start = columns, 0
+        types: list[str] = []
         if has_names:
             names, types, start = read_head(data, with_types=has_types)
             names = _checked_columns(table, names)

@@ -51,7 +51,7 @@ def _placeholder(name: str, kind: TypeName) -> str:
     return f"CAST(${name} AS {cast})" if cast else f"${name}"
 
 
-_CASTS = {"Date": "DATE", "Date32": "DATE", "DateTime": "TIMESTAMP", "DateTime64": "TIMESTAMP_NS"}
+_CASTS = {"Date": "DATE", "Date32": "DATE", "DateTime": "TIMESTAMP_S", "DateTime64": "TIMESTAMP_NS"}
 
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
 

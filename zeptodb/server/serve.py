@@ -17,7 +17,8 @@ from zeptodb.server.settings import ServerSettings
 
 def make_pipeline(settings: ServerSettings) -> Pipeline:
     """The Pipeline that a server of these settings serves."""
-    return Pipeline(PipelineConfig(memory_limit=settings.memory_limit), backend=settings.backend)
+    config = PipelineConfig(memory_limit=settings.memory_limit, allowed_directories=settings.allowed_directories)
+    return Pipeline(config, backend=settings.backend)
 
 
 def make_server(pipeline: Pipeline, settings: ServerSettings) -> uvicorn.Server:

@@ -146,7 +146,7 @@ class Service:
             try:
                 return self._run_translated(sql, params, call)
             except ServerError as second:
-                raise (error if second.code in _RETRIED else second) from second
+                raise _better(error, second) from second
 
     def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         call.grant.require_tables_of(sql, self.pipeline.catalog)
@@ -230,6 +230,12 @@ class Service:
                 Code.TOO_MANY_ROWS_OR_BYTES,
                 f"The answer has {table.num_rows:,} rows, more than max_result_rows = {min(limits):,}; add a LIMIT.",
             )
+
+
+def _better(first: ServerError, second: ServerError) -> ServerError:
+    """Of the errors as our statement and as ClickHouse's, the one that says more."""
+    is_ours = second.code in _RETRIED and first.code != Code.UNKNOWN_FUNCTION.number
+    return first if is_ours or second.code == Code.SYNTAX_ERROR.number else second
 
 
 def _own(table: pa.Table) -> Columns:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from zeptodb.server.clickhouse_times import TimeWords
+from zeptodb.server.clickhouse_types import own_table
+from zeptodb.server.clickhouse_words import WORDS, arguments_of, function_name
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.system_tables import DATABASE, FUNCTIONS, SYSTEM_TABLES, Facts
+from zeptodb.types import ColumnType
 
 _SERVER_WORDS = re.compile(
     r"\b(?:"
@@ -52,7 +55,20 @@ def translated(statement: exp.Expr, facts: Facts) -> exp.Expr:
     """The statement in our words; columns keep the names that ClickHouse would give them."""
     for select in statement.find_all(exp.Select):
         _keep_names(select)
-    return statement.transform(lambda node: _in_our_words(node, facts))
+    times = TimeWords(_time_columns(statement, facts))
+    return statement.transform(lambda node: _in_our_words(node, facts, times))
+
+
+def _time_columns(statement: exp.Expr, facts: Facts) -> frozenset[str]:
+    """Columns of nanoseconds in the tables that a statement names, in lower case."""
+    named = {table.name.lower() for table in statement.find_all(exp.Table)}
+    return frozenset(
+        field.name.lower()
+        for table in facts.tables
+        if table.name.lower() in named
+        for field in table.schema.fields
+        if field.type is ColumnType.TIMESTAMP_NS
+    )
 
 
 def system_tables_of(statement: exp.Expr) -> dict[str, str]:
@@ -82,117 +98,50 @@ def _keep_names(select: exp.Select) -> None:
             named.append(projection)
             continue
         text = projection.sql("clickhouse", normalize_functions=False)
+        text = text.replace("VERSION()", "version()").replace("CURRENT_DATABASE()", "currentDatabase()")
         named.append(exp.alias_(projection, text, quoted=True))
     select.set("expressions", named)
 
 
-def _in_our_words(node: exp.Expr, facts: Facts) -> exp.Expr:
+def _in_our_words(node: exp.Expr, facts: Facts, times: TimeWords) -> exp.Expr:
     if isinstance(node, exp.Table) and node.db.lower() == DATABASE:
         node.set("db", None)
         return node
+    if isinstance(node, exp.Create) and str(node.args.get("kind")).upper() == "TABLE":
+        return own_table(node)
     if isinstance(node, exp.Final):
         inner: exp.Expr = node.this
         return inner
+    made = times.rewrite(node)
+    if made is not None:
+        return made
+    if isinstance(node, exp.CastToStrType):
+        return exp.cast(node.this, exp.DataType.build(node.args["to"].name, dialect="clickhouse"))
+    if isinstance(node, exp.ParameterizedAgg):
+        return _parameterized(node)
     if isinstance(node, exp.Func):
-        name = _function_name(node)
-        if name in FUNCTIONS and not _arguments(node):
-            return _constant(FUNCTIONS[name](facts), name)
-        rewrite = _REWRITES.get(name)
+        name = function_name(node)
+        if name in FUNCTIONS and not arguments_of(node):
+            return _constant(FUNCTIONS[name](facts))
+        rewrite = WORDS.get(name)
         if rewrite is not None:
-            return rewrite(_arguments(node))
-    if isinstance(node, exp.Struct | exp.Tuple) and isinstance(node.parent, exp.Values):
-        return node
+            return rewrite(arguments_of(node))
     return node
 
 
-def _function_name(node: exp.Func) -> str:
-    if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc)):
-        return node.name.lower()
-    if isinstance(node, exp.CombinedAggFunc):
-        return str(node.this).lower()
-    return _SPELT_OTHERWISE.get(node.key, node.key)
+def _parameterized(node: exp.Expr) -> exp.Expr:
+    """quantileExact(0.5)(x) and the like as quantile_cont(x, 0.5)."""
+    if not function_name(node).startswith("quantile") or not node.expressions:
+        return node
+    levels = node.args.get("params") or []
+    # The parser puts what stands in the first parentheses into `expressions`.
+    first, second = node.expressions, levels
+    values, chosen = (second, first) if second else (first, [exp.Literal.number("0.5")])
+    level: exp.Expr = chosen[0] if len(chosen) == 1 else exp.Array(expressions=list(chosen))
+    return exp.Anonymous(this="quantile_cont", expressions=[values[0], level])
 
 
-_SPELT_OTHERWISE = {"currentversion": "version"}
-
-
-def _arguments(node: exp.Expr) -> list[exp.Expr]:
-    if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc, exp.CombinedAggFunc)):
-        return list(node.expressions)
-    return [value for value in (node.args.get("this"), node.args.get("expression")) if isinstance(value, exp.Expr)]
-
-
-def _constant(value: object, name: str) -> exp.Expr:
+def _constant(value: object) -> exp.Expr:
     if isinstance(value, int):
         return exp.cast(exp.Literal.number(value), "UINTEGER", dialect="duckdb")
-    del name
     return exp.Literal.string(str(value))
-
-
-# ---- functions -----------------------------------------------------------------------------------------------------
-
-Rewrite = Callable[[list[exp.Expr]], exp.Expr]
-
-
-def _call(name: str) -> Rewrite:
-    return lambda arguments: exp.Anonymous(this=name, expressions=arguments)
-
-
-def _cast(kind: str) -> Rewrite:
-    return lambda arguments: exp.cast(arguments[0], kind, dialect="duckdb")
-
-
-def _filtered(name: str) -> Rewrite:
-    """sumIf(x, condition) as sum(x) FILTER (WHERE condition)."""
-
-    def rewrite(arguments: list[exp.Expr]) -> exp.Expr:
-        values = arguments[:-1] or [exp.Star()]
-        return exp.Filter(this=exp.Anonymous(this=name, expressions=values), expression=exp.Where(this=arguments[-1]))
-
-    return rewrite
-
-
-def _sql(template: str) -> Rewrite:
-    """An expression of DuckDB in which $1, $2 are the arguments."""
-
-    def rewrite(arguments: list[exp.Expr]) -> exp.Expr:
-        tree = sqlglot.parse_one(template, read="duckdb")
-        for place in list(tree.find_all(exp.Placeholder, exp.Parameter)):
-            number = int(place.name)
-            if number > len(arguments):
-                raise failure(Code.BAD_ARGUMENTS, f"A function lacks its argument {number}.")
-            place.replace(exp.paren(arguments[number - 1].copy(), copy=False))
-        return tree
-
-    return rewrite
-
-
-_TO_SECONDS = "make_timestamp_ns(CAST($1 AS BIGINT) * 1000000000)"
-
-_REWRITES: Mapping[str, Rewrite] = {
-    **{f"to{kind.lower()}": _cast(sql) for kind, sql in {
-        "Int8": "TINYINT", "Int16": "SMALLINT", "Int32": "INTEGER", "Int64": "BIGINT", "UInt8": "UTINYINT",
-        "UInt16": "USMALLINT", "UInt32": "UINTEGER", "UInt64": "UBIGINT", "Float32": "FLOAT", "Float64": "DOUBLE",
-        "String": "VARCHAR", "Date32": "DATE", "Bool": "BOOLEAN",
-    }.items()},
-    **{f"{name.lower()}if": _filtered(name) for name in ("count", "sum", "avg", "min", "max", "median", "stddev")},
-    "uniq": _sql("count(DISTINCT $1)"),
-    "uniqexact": _sql("count(DISTINCT $1)"),
-    "intdiv": _sql("$1 // $2"),
-    "grouparray": _call("list"),
-    "groupuniqarray": _sql("list(DISTINCT $1)"),
-    "anylast": _call("last"),
-    "stddevsamp": _call("stddev_samp"),
-    "stddevpop": _call("stddev_pop"),
-    "varsamp": _call("var_samp"),
-    "varpop": _call("var_pop"),
-    "today": _sql("current_date"),
-    "lower": _call("lower"),
-    "tounixtimestamp": _sql("CAST(epoch($1) AS BIGINT)"),
-    "fromunixtimestamp": _sql(_TO_SECONDS),
-    "fromunixtimestamp64milli": _sql("CAST(make_timestamp_ns(CAST($1 AS BIGINT) * 1000000) AS TIMESTAMP_MS)"),
-    "fromunixtimestamp64micro": _sql("CAST(make_timestamp_ns(CAST($1 AS BIGINT) * 1000) AS TIMESTAMP)"),
-    "fromunixtimestamp64nano": _sql("make_timestamp_ns(CAST($1 AS BIGINT))"),
-    "tounixtimestamp64milli": _call("epoch_ms"),
-    "tounixtimestamp64nano": _call("epoch_ns"),
-}  # fmt: skip

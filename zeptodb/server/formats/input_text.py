@@ -61,7 +61,7 @@ def _times(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     except pa.ArrowInvalid as error:
         raise failure(
             Code.CANNOT_PARSE_TEXT,
-            f'Column "{name}" has a value that is no time: {_short(error)} Give int64 nanoseconds, or 2024-01-02 03:04:05.',
+            f'Column "{name}" has a value that is no time: {_short(error)} Give nanoseconds, or 2024-01-02 03:04:05.',
         ) from error
 
 
