@@ -26,7 +26,7 @@ _STARTS = {
 _PARTS = {
     "toyear": "year", "tomonth": "month", "todayofmonth": "day", "tohour": "hour",
     "tominute": "minute",
-    "tosecond": "second", "toquarter": "quarter", "todayofyear": "doy", "todayofweek": "isodow", "dayofweekiso": "isodow",
+    "tosecond": "second", "toquarter": "quarter", "todayofyear": "doy", "dayofweekiso": "isodow",
 }  # fmt: skip
 
 _STEPS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
@@ -35,7 +35,7 @@ _GIVES_TIME = frozenset(
     ("todatetime", "todatetime64", "todate", "todate32", "now", "now64", "today", "yesterday", "timestamptrunc",
      "datetrunc", "tostartofinterval", "tostartofweek", "fromunixtimestamp", "fromunixtimestamp64milli",
      "fromunixtimestamp64micro", "fromunixtimestamp64nano", "parsedatetimebesteffort", "currenttimestamp",
-     "currentdate", "make_timestamp_ns", "make_timestamp", "dateadd", "time_bucket", *_STARTS,
+     "currentdate", "make_timestamp_ns", "unixtotime", "datebin", "dateadd", *_STARTS,
      *(f"add{step}s" for step in _STEPS), *(f"subtract{step}s" for step in _STEPS))
 )  # fmt: skip
 
@@ -104,7 +104,7 @@ class TimeWords:
         made.set("high", _nanoseconds(high))
         return made
 
-    # ---- functions -----------------------------------------------------------------------------------------------------
+    # ---- functions ------------------------------------------------------------------------------------------------
 
     def _truncated(self, node: exp.Expr) -> exp.Expr | None:
         if not self._is_time_column(node.this.unnest()):

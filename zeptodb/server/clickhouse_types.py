@@ -40,9 +40,10 @@ def _own_column(column: exp.ColumnDef) -> None:
         kind = kind.expressions[0]
     name = kind.this.value.upper()
     if name not in _OURS:
+        given = kind.sql("clickhouse")
         raise failure(
             Code.UNKNOWN_TYPE,
-            f'Column "{column.name}" has the type {kind.sql("clickhouse")}; tables hold numbers, strings, times and Bool.',
+            f'Column "{column.name}" has the type {given}; allowed are numbers, strings, times and Bool.',
         )
     is_nullable = bool(kind.args.get("nullable"))
     column.set("kind", exp.DataType.build(_OURS[name], dialect="duckdb"))

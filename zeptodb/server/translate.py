@@ -56,7 +56,13 @@ def translated(statement: exp.Expr, facts: Facts) -> exp.Expr:
     for select in statement.find_all(exp.Select):
         _keep_names(select)
     times = TimeWords(_time_columns(statement, facts))
-    return statement.transform(lambda node: _in_our_words(node, facts, times))
+    for node in reversed(list(statement.bfs())):  # what is within comes first
+        made = _in_our_words(node, facts, times)
+        if node is statement:
+            statement = made
+        elif made is not node:
+            node.replace(made)
+    return statement
 
 
 def _time_columns(statement: exp.Expr, facts: Facts) -> frozenset[str]:

@@ -56,8 +56,13 @@ def _times(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     try:
         if _are_whole(column):
             return column.cast(pa.int64())
-        zoned = pc.any(pc.match_substring_regex(column, r"(Z|[+-]\d\d:?\d\d)$")).as_py()
-        return column.cast(pa.timestamp("ns", tz="UTC") if zoned else pa.timestamp("ns"))
+        is_whole = pc.match_substring_regex(column, _WHOLE_NUMBER)
+        nothing = pa.scalar(None, pa.string())
+        nanoseconds = pc.if_else(is_whole, column, nothing).cast(pa.int64())
+        moments = pc.if_else(is_whole, nothing, column)
+        zoned = pc.any(pc.match_substring_regex(moments, r"(Z|[+-]\d\d:?\d\d)$")).as_py()
+        moments = moments.cast(pa.timestamp("ns", tz="UTC") if zoned else pa.timestamp("ns"))
+        return pc.coalesce(nanoseconds, moments.cast(pa.int64()))
     except pa.ArrowInvalid as error:
         raise failure(
             Code.CANNOT_PARSE_TEXT,
@@ -179,7 +184,7 @@ def _json_rows(data: memoryview, schema: Schema, columns: list[str]) -> pa.Table
             if str(key).lower() not in known:
                 raise failure(
                     Code.NO_SUCH_COLUMN_IN_TABLE,
-                    f'Row {number} has the key "{str(key)[:60]}", which is no column of the INSERT: {", ".join(columns)}.',
+                    f'Row {number} has the key "{str(key)[:60]}", which is no column here: {", ".join(columns)}.',
                 )
             given[known[str(key).lower()]] = value
         for name in columns:
@@ -247,11 +252,14 @@ def _typed(values: dict[str, list[object]], schema: Schema) -> pa.Table:
         kind = read_as(schema, name)
         try:
             arrays[name] = pa.array([_plain(value, kind) for value in column], kind)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        except (pa.ArrowException, LookupError, ValueError, TypeError, OverflowError) as error:
             raise failure(
                 Code.CANNOT_PARSE_TEXT, f'Column "{name}" has a value that is no {kind}: {_short(error)}'
             ) from error
     return settled(_without_absent(pa.table(arrays), schema), schema)
+
+
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _plain(value: object, kind: pa.DataType) -> object:
