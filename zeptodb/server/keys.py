@@ -92,16 +92,17 @@ def read_keys(path: Path) -> list[StoredKey]:
     """The keys of a file; raises ConfigError when it is missing, broken, or readable by others."""
     try:
         mode = path.stat().st_mode
-        if mode & 0o077:
-            raise ConfigError(
-                f"Others may read or write the key file {str(path)!r} (mode {mode & 0o777:o}); run: chmod 600 {path}"
-            )
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return [_stored(entry) for entry in document["keys"]]
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"The key file {str(path)!r} cannot be read: {error.strerror}. `zeptodb keys create` makes one."
         ) from error
+    if mode & 0o077:
+        raise ConfigError(
+            f"Others may read or write the key file {str(path)!r} (mode {mode & 0o777:o}); run: chmod 600 {path}"
+        )
+    try:
+        return [_stored(entry) for entry in json.loads(text)["keys"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"The key file {str(path)!r} is broken; restore it, or make new keys.") from error
 
