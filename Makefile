@@ -45,7 +45,7 @@ format: $(INSTALLED)  ## apply ruff's fixes and formatting
 lock:  ## resolve requirements/dev.lock anew; LOCK_ARGS=--upgrade takes newer versions
 	@command -v $(UV) >/dev/null || { \
 	  echo "error: 'make lock' needs uv, which is not on the PATH. Install it (pip install uv) or pass UV=path/to/uv." >&2; exit 1; }
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(UV) pip compile pyproject.toml --extra dev --extra server --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --quiet $(LOCK_ARGS) --output-file requirements/dev.lock
 

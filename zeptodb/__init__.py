@@ -12,9 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zepto_py.connection import ApexConnection
     from zeptodb.config import PipelineConfig, StorageMode
     from zeptodb.errors import (
+        AccessDeniedError,
         AlreadyExistsError,
+        AuthenticationError,
         BackendUnavailableError,
         ConfigError,
         InvalidInputError,
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
         NotSupportedError,
         PipelineStoppedError,
         QueryError,
+        RemoteQueryError,
+        RemoteTableError,
+        RequestTimeoutError,
+        RequestTooLargeError,
+        ServerBusyError,
+        ServerError,
+        ServerUnreachableError,
         UnknownColumnError,
         UnknownNameError,
         UnknownTableError,
@@ -45,7 +55,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "AccessDeniedError",
     "AlreadyExistsError",
+    "AuthenticationError",
     "BackendUnavailableError",
     "ConfigError",
     "InvalidInputError",
@@ -59,13 +71,37 @@ __all__ = [
     "QueryError",
     "QueryExecutor",
     "QueryResult",
+    "RemoteQueryError",
+    "RemoteTableError",
+    "RequestTimeoutError",
+    "RequestTooLargeError",
+    "ServerBusyError",
+    "ServerError",
+    "ServerUnreachableError",
     "StorageMode",
     "UnknownColumnError",
     "UnknownNameError",
     "UnknownTableError",
     "ZeptoError",
     "__version__",
+    "connect",
 ]
+
+
+def connect(
+    host: str = "localhost",
+    port: int = 8123,
+    api_key: str | None = None,
+    *,
+    timeout: float = 60.0,
+    secure: bool = False,
+    ca_file: str | None = None,
+    retries: int = 2,
+) -> ApexConnection:
+    """A connection to a running `zepto_server`; see `zepto_py.ApexConnection`."""
+    from zepto_py import connection
+
+    return connection.connect(host, port, api_key, timeout=timeout, secure=secure, ca_file=ca_file, retries=retries)
 
 
 def __getattr__(name: str) -> object:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zeptodb import __version__
 from zeptodb.errors import InvalidInputError, InvalidTypeError, ZeptoError
+from zeptodb.server.keys_command import add_keys
 
 DEFAULT_ROWS = 1_000_000
 DEFAULT_SYMBOLS = 100
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_info(commands)
     _add_warmup(commands)
+    add_keys(commands)
     return parser
 
 

@@ -35,6 +35,8 @@ class PipelineConfig:
         num_threads: worker threads of the CPU kernels; None takes one per core that this process may use.
         memory_limit: bytes that the rows of one statement may take in native operators, and that DuckDB may use in
             all; more is an error. None: no limit, and DuckDB's own default.
+        allowed_directories: the only folders in which SQL may read and write files, () for none; the settings of
+            DuckDB and its extensions are locked then as well. None: any file that the process may touch.
         summaries: keep partial results of blocks of rows, at most a sixteenth of the data, and answer from them.
         device: which GPU; not available yet.
         device_memory_limit: bytes of device memory; not available yet.
@@ -51,6 +53,7 @@ class PipelineConfig:
     wal_sync: Literal["always", "interval", "off"] = "off"
     num_threads: int | None = None
     memory_limit: int | None = None
+    allowed_directories: tuple[str | Path, ...] | None = None
     summaries: bool = True
     device: int | None = None
     device_memory_limit: int | None = None
@@ -64,6 +67,8 @@ class PipelineConfig:
             value = getattr(self, name)
             if value is not None:
                 _require_int(name, value, minimum=1)
+        if self.allowed_directories is not None:
+            _require_directories(self.allowed_directories)
         if not isinstance(self.summaries, bool):
             raise ConfigError(f"summaries is {self.summaries!r}; give True or False.")
         if not isinstance(self.storage_mode, StorageMode):
@@ -83,6 +88,14 @@ def _require_int(name: str, value: object, *, minimum: int) -> None:
         raise ConfigError(f"{name} is {value!r}; give a whole number of at least {minimum}.")
     if value < minimum:
         raise ConfigError(f"{name} is {value}; it must be at least {minimum}.")
+
+
+def _require_directories(value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(item, (str, Path)) for item in value):
+        raise ConfigError(f"allowed_directories is {value!r}; give a tuple of paths, or None.")
+    for item in value:
+        if not Path(item).is_dir():
+            raise ConfigError(f"allowed_directories has {str(item)!r}, and there is no such folder.")
 
 
 def _require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

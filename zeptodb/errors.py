@@ -15,7 +15,16 @@
     │   └── MemoryLimitError (MemoryError)     a statement needs more memory than it may use
     ├── NotSupportedError (NotImplementedError) the feature does not exist (yet)
     ├── BackendUnavailableError (RuntimeError) the device or its libraries are missing
-    └── PipelineStoppedError (RuntimeError)    ingest after stop()
+    ├── PipelineStoppedError (RuntimeError)    ingest after stop()
+    ├── ServerUnreachableError (ConnectionError) no server answers, or the connection broke
+    └── ServerError                            a server refused a request or failed; has its code, name and status
+        ├── AuthenticationError (PermissionError) no key, or one that is wrong or expired
+        ├── AccessDeniedError (PermissionError) the key may not do that
+        ├── ServerBusyError                    too many requests, or the server is stopping: try again later
+        ├── RequestTimeoutError (TimeoutError) the statement ran longer than it may
+        ├── RequestTooLargeError (ValueError)  more bytes or rows than the server takes or gives
+        └── RemoteQueryError (QueryError)      the statement or the data is wrong
+            └── RemoteTableError (UnknownTableError)
 
 User mistakes also inherit the built-in exception that a Python programmer would catch.
 """
@@ -92,6 +101,54 @@ class BackendUnavailableError(ZeptoError, RuntimeError):
 
 class PipelineStoppedError(ZeptoError, RuntimeError):
     """Ticks were given to a pipeline that has been stopped."""
+
+
+class ServerUnreachableError(ZeptoError, ConnectionError):
+    """No server answers at that address, or the connection broke."""
+
+
+class ServerError(ZeptoError):
+    """A server refused a request, or failed.
+
+    Attributes:
+        code: the server's number for it, ClickHouse's where there is one.
+        name: the name that goes with it, such as UNKNOWN_TABLE.
+        status: HTTP status.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, name: str = "", status: int = 500) -> None:
+        super().__init__(message)
+        self.code = code
+        self.name = name
+        self.status = status
+
+
+class AuthenticationError(ServerError, PermissionError):
+    """No key was given, or one that is wrong or expired."""
+
+
+class AccessDeniedError(ServerError, PermissionError):
+    """The key does not give the right to do that."""
+
+
+class ServerBusyError(ServerError):
+    """The server has too many requests, or is stopping: try again later."""
+
+
+class RequestTimeoutError(ServerError, TimeoutError):
+    """A statement ran longer than the server lets it."""
+
+
+class RequestTooLargeError(ServerError, ValueError):
+    """More bytes or rows than the server takes or gives."""
+
+
+class RemoteQueryError(ServerError, QueryError):
+    """A server cannot run a statement, or cannot take the data."""
+
+
+class RemoteTableError(RemoteQueryError, UnknownTableError):
+    """The server has no table of that name."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

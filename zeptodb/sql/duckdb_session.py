@@ -7,7 +7,7 @@ import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +125,17 @@ def _open(engine: Engine) -> duckdb.DuckDBPyConnection:
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     for macro in _MACROS:
         connection.execute(macro)
+    if engine.config.allowed_directories is not None:
+        _lock_in(connection, engine.config.allowed_directories)
     return connection
+
+
+def _lock_in(connection: duckdb.DuckDBPyConnection, directories: Sequence[str | Path]) -> None:
+    """Let the connection touch files in these folders alone, load no extension, and change no setting any more."""
+    allowed = ", ".join("'" + str(Path(d).resolve()).replace("'", "''") + "'" for d in directories)
+    connection.execute(f"SET GLOBAL allowed_directories = [{allowed}]")
+    connection.execute("SET GLOBAL enable_external_access = false")
+    connection.execute("SET GLOBAL lock_configuration = true")
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------
