@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 from sqlglot import exp
 
@@ -65,11 +67,26 @@ def create(engine: Engine, node: exp.Expr, params: Parameters, *, text: str) -> 
 
 def _create_filled(engine: Engine, name: str, answer: FallbackAnswer, *, replaces: bool) -> int:
     data = storable(answer)
-    schema = infer_schema(data)
+    schema = _roles_without_null(infer_schema(data), data)
     batch = frame_batch(schema, data, table=name)
     if replaces:
         engine.catalog.drop(name)
     return engine.catalog.create(name, schema).append(batch)
+
+
+def _roles_without_null(schema: Schema, data: pa.Table) -> Schema:
+    """The schema in which a column with NULLs is neither the symbol nor the timestamp."""
+    missing = {name for name in data.column_names if data.column(name).null_count}
+    if not missing & {schema.symbol, schema.timestamp}:
+        return schema
+    fields = tuple(
+        replace(f, is_nullable=True, type=ColumnType.STRING if f.type is ColumnType.SYMBOL else f.type)
+        if f.name in missing
+        else f
+        for f in schema.fields
+    )
+    symbol = None if schema.symbol in missing else schema.symbol
+    return Schema(fields, symbol=symbol, timestamp=None if schema.timestamp in missing else schema.timestamp)
 
 
 def storable(answer: FallbackAnswer) -> pa.Table:

@@ -185,7 +185,15 @@ def _rows(read: TableRead, leases: Leases, engine: Engine, trace: Trace | None =
         raise StaleReadError
     ranges = rows_within(snapshot, read.bounds, engine.backend)
     lease = leases[read.table.lower()]
-    return arrow_table(lease, ranges, read.columns, engine.backend, row_name=read.row_name, keep=read.keep)
+    return arrow_table(
+        lease,
+        ranges,
+        read.columns,
+        engine.backend,
+        row_name=read.row_name,
+        keep=read.keep,
+        fraction=read.fraction,
+    )
 
 
 def _register_schemas(cursor: duckdb.DuckDBPyConnection, engine: Engine, known: set[str]) -> None:

@@ -113,7 +113,7 @@ def _name_views(expansion: Expansion, tables: Sequence[str]) -> _Views:
     for occurrence in expansion.occurrences:
         table = occurrence.table
         rows = occurrence.row_name if occurrence.needs_rows else None
-        key = (table, occurrence.bounds, occurrence.keep, rows)
+        key = (table, occurrence.bounds, occurrence.keep, occurrence.fraction, rows)
         if key not in names:
             name, counter = table, 1
             while name in by_name or (counter > 1 and name.lower() in taken):
@@ -123,7 +123,10 @@ def _name_views(expansion: Expansion, tables: Sequence[str]) -> _Views:
             by_name[name] = occurrence
         if names[key] != table:
             are_plain = False
-            _rename(occurrence.node, names[key])
+            # Words that name an argument twice have copied the subqueries in it.
+            for node in expansion.expression.find_all(exp.Table):
+                if node.meta_get("occurrence") == occurrence.row_name:
+                    _rename(node, names[key])
     return _Views(by_name, are_plain)
 
 
@@ -142,6 +145,7 @@ def _read(view: str, occurrence: Occurrence, wanted: _Wanted) -> TableRead:
         occurrence.bounds,
         occurrence.row_name if occurrence.needs_rows else None,
         occurrence.keep,
+        occurrence.fraction,
     )
 
 
