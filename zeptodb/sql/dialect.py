@@ -55,8 +55,20 @@ class Explain(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "analyze": False}
 
 
+class SetTimeToLive(exp.Expression):
+    """ALTER TABLE ... SET TTL `this`, a length of time as text or NONE."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True}
+
+
+class SetAttribute(exp.Expression):
+    """ALTER TABLE ... SET ATTRIBUTE `this` (a column) `attribute` (a word)."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "attribute": True}
+
+
 class ZeptoDB(DuckDB):
-    """DuckDB's dialect, in which EXPLAIN is a statement of its own and nothing is printed."""
+    """DuckDB's dialect with tick words, in which EXPLAIN is a statement of its own and nothing is printed."""
 
     class Tokenizer(DuckDB.Tokenizer):
         """EXPLAIN starts a statement instead of swallowing the rest of the text."""
@@ -109,6 +121,30 @@ class ZeptoDB(DuckDB):
             self._advance()
             return self._prev, None, None
 
+        def _parse_ddl_select(self) -> exp.Expr | None:
+            start = self._curr
+            query = super()._parse_ddl_select()
+            if query is not None:
+                query.meta["text"] = self._find_sql(start, self._prev)
+            return query
+
+        def _parse_alter_table_set(self) -> exp.Expr:  # type: ignore[override]
+            if self._match_text_seq("TTL"):
+                return self.expression(SetTimeToLive(this=exp.Literal.string(self._parse_length_of_time())))
+            if self._match_text_seq("ATTRIBUTE"):
+                column = self._parse_id_var()
+                return self.expression(SetAttribute(this=column, attribute=self._parse_id_var()))
+            return super()._parse_alter_table_set()
+
+        def _parse_length_of_time(self) -> str:
+            """`30 DAYS`, `'30 days'`, `INTERVAL '30 days'` or NONE, as text."""
+            self._match(TokenType.INTERVAL)
+            words = []
+            while self._curr:
+                self._advance()
+                words.append(self._prev.text)
+            return " ".join(words)
+
         def _is_at_tick_join(self) -> bool:
             """Whether AJ0, WINDOW, UNION or PLUS stands before JOIN here; after AJ0 the JOIN may be left out."""
             if not self._is_word(TICK_JOINS):
@@ -123,6 +159,8 @@ class ZeptoDB(DuckDB):
         def _is_word(self, words: tuple[str, ...]) -> bool:
             is_quoted = self._curr.token_type in (TokenType.IDENTIFIER, TokenType.STRING)
             return not is_quoted and self._curr.text.upper() in words
+
+        ALTER_RENAME_REQUIRES_COLUMN = False
 
         def _parse_question_mark(self) -> exp.Expr:
             start = self._prev.start

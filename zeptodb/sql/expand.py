@@ -20,6 +20,7 @@ from zeptodb.sql.sampling import fraction_of, sampled
 from zeptodb.types import Schema
 
 FindTable = Callable[[str], tuple[str, Schema] | None]
+ColumnsOf = Callable[[exp.Table], Columns]
 UnknownTable = Callable[[str], UnknownTableError]
 
 
@@ -40,6 +41,11 @@ class Expansion:
     has_changed: bool
 
 
+def no_columns(node: exp.Table) -> Columns:  # noqa: ARG001
+    """What is known of the columns of files where none can be read."""
+    return None
+
+
 def expand(
     expression: exp.Expr,
     parameters: MutableMapping[str, object],
@@ -49,17 +55,19 @@ def expand(
     now_ns: int,
     text: str = "",
     handed: Mapping[str, Columns] | None = None,
+    columns_of: ColumnsOf = no_columns,
 ) -> Expansion:
     """Rewrite a statement (a copy of it) whose parameters all have names.
 
     `find_table` gives the name and schema of a table by any spelling of its name, None when there is none; a name that
     is neither a table nor something that DuckDB could know raises `unknown_table(name)`. `handed` are further tables,
-    by lower-case name, that DuckDB will be handed as they are. `text` is the statement as it was written: columns
-    without an alias get the names that DuckDB would give them there. Raises QueryError and NotSupportedError.
+    by lower-case name, that DuckDB will be handed as they are; `columns_of` gives the columns of files. `text` is the
+    statement as it was written: columns without an alias get the names that DuckDB would give them there. Raises
+    QueryError and NotSupportedError.
     """
     # Wrapped, so that the statement itself can be replaced like any other node.
     root = exp.Paren(this=expression.copy())
-    expander = _Expander(parameters, find_table, unknown_table, now_ns)
+    expander = _Expander(parameters, find_table, unknown_table, columns_of, now_ns)
     columns = expander.statement(root.this, handed or {})
     if expander.rewriter.has_changed:
         expander.name_as_written(text)
@@ -73,6 +81,7 @@ class _Expander:
         parameters: MutableMapping[str, object],
         find_table: FindTable,
         unknown_table: UnknownTable,
+        columns_of: ColumnsOf,
         now_ns: int,
     ) -> None:
         self.occurrences: list[Occurrence] = []
@@ -81,6 +90,7 @@ class _Expander:
         self.rewriter = Rewriter(parameters, now_ns, HANDLERS, self.query)
         self._find_table = find_table
         self._unknown_table = unknown_table
+        self._columns_of = columns_of
 
     def statement(self, node: exp.Expr, handed: Mapping[str, Columns]) -> Columns:
         """Rewrite a whole statement; its columns if it is a query."""
@@ -364,7 +374,7 @@ class _Expander:
         if found is None:
             if is_bare and not _may_be_known_to_duckdb(node):
                 raise self._unknown_table(node.name)
-            scope.relations.append(Relation(alias, None))
+            scope.relations.append(Relation(alias, _renamed(self._columns_of(node), node.args.get("alias"))))
             return
         name, schema = found
         occurrence = Occurrence(name, schema, node, f"__row_{len(self.occurrences)}")
@@ -390,7 +400,7 @@ class _Expander:
             # duckdb('file') reads a file of any kind that DuckDB knows.
             node.set("this", exp.to_identifier(arguments[0].name, quoted=True))
             self.rewriter.has_changed = True
-        scope.relations.append(Relation(node.alias_or_name, None))
+        scope.relations.append(Relation(node.alias_or_name, _renamed(self._columns_of(node), node.args.get("alias"))))
 
 
 _MERGING = {"UNION": tick_joins.union, "PLUS": tick_joins.plus}
