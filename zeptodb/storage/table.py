@@ -79,8 +79,8 @@ class Table:
         self._write_lock = RLock()
         self._last_stamp = 0
         self._generation = 0
-        self._become(schema, _dictionaries(schema), self._empty(schema))
         self._latest: tuple[Segments, Snapshot] | None = None
+        self._become(schema, _dictionaries(schema), self._empty(schema))
         _TABLES.add(self)
 
     # ---- reading -----------------------------------------------------------------------------------------------
@@ -253,6 +253,7 @@ class Table:
         self.dictionaries = dictionaries
         self._writer = writer
         self._shape = schema, dictionaries, writer
+        self._latest = None
 
     def _widened(self, batch: ColumnBatch) -> ColumnBatch:
         """A batch made before columns were added, with NULL in them."""
@@ -322,9 +323,7 @@ def _rows(batch: ColumnBatch, schema: Schema, dictionaries: tuple[Dictionary | N
     )
 
 
-def _physical(
-    index: int, batch: ColumnBatch, schema: Schema, dictionary: Dictionary | None
-) -> npt.NDArray[np.generic]:
+def _physical(index: int, batch: ColumnBatch, schema: Schema, dictionary: Dictionary | None) -> npt.NDArray[np.generic]:
     """One column of a batch as the segments store it; a mismatch is an error of the caller that checked it."""
     field, column = schema.fields[index], batch.columns[index]
     array = dictionary.translate(column) if dictionary is not None and isinstance(column, Strings) else column

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
-from zeptodb.sql.expand import ColumnsOf, no_columns
 from zeptodb.sql.duckdb_names import name_of, written_names
+from zeptodb.sql.expand import ColumnsOf, no_columns
 from zeptodb.sql.literals import with_literals
 from zeptodb.sql.naming import column_name
 from zeptodb.sql.plan import Planned
