@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from zeptodb.errors import NotSupportedError, QueryError, ZeptoError
+from zeptodb.errors import QueryError, ZeptoError
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.keywords import KEYWORDS
 
@@ -34,15 +34,31 @@ def test_question_marks_are_numbered_in_the_order_of_the_text() -> None:
 @pytest.mark.parametrize("word", ["AJ0", "WINDOW", "UNION", "PLUS", "plus", "Aj0"])
 @pytest.mark.parametrize("alias", ["", " t", " AS t"])
 def test_tick_joins_are_no_aliases(word: str, alias: str) -> None:
-    text = f"SELECT *\nFROM trades{alias} {word} JOIN quotes ON true"
-    with pytest.raises(NotSupportedError, match=rf"{word.upper()} JOIN .*\(line 2, column {13 + len(alias)}\)"):
-        parse(text)
+    (statement,) = parse(f"SELECT * FROM trades{alias} {word} JOIN quotes q ON true")
+    (join,) = statement.args["joins"]
+    assert join.args["method"] == word.upper()
+    assert statement.args["from_"].this.alias == alias[-1:].strip()
+    assert join.this.alias == "q"
 
 
-@pytest.mark.parametrize("text", ["SELECT * FROM t SAMPLE 0.1", "SELECT * FROM t sample 1"])
+@pytest.mark.parametrize("alias", ["", " t", " AS t"])
+def test_the_join_after_aj0_may_be_left_out(alias: str) -> None:
+    (statement,) = parse(f"SELECT * FROM trades{alias} AJ0 quotes ON true")
+    assert statement.args["joins"][0].args["method"] == "AJ0"
+
+
+def test_a_tick_join_may_follow_a_subquery_without_alias() -> None:
+    (statement,) = parse("SELECT * FROM (SELECT 1) UNION JOIN (SELECT 2) PLUS JOIN q USING (a) WHERE true")
+    assert [join.args["method"] for join in statement.args["joins"]] == ["UNION", "PLUS"]
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT * FROM t SAMPLE 0.1", "SELECT * FROM t sample 1", "SELECT * FROM (SELECT 2) SAMPLE 0.5"]
+)
 def test_sample_is_no_alias(text: str) -> None:
-    with pytest.raises(NotSupportedError, match="SAMPLE"):
-        parse(text)
+    (statement,) = parse(text)
+    assert not statement.args["from_"].this.alias
+    assert statement.args["from_"].this.args["fraction"].name == text.rsplit(maxsplit=1)[-1]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +69,8 @@ def test_sample_is_no_alias(text: str) -> None:
         "SELECT * FROM trades AS plus JOIN quotes ON true",
         "SELECT 1 UNION SELECT 2",
         "SELECT * FROM t USING SAMPLE 10%",
+        "SELECT sample.price FROM t sample WHERE sample > 1",
+        "SELECT * FROM t aj0, q plus",
         'SELECT * FROM t "plus" JOIN q ON true',
     ],
 )

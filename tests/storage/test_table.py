@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -205,3 +206,18 @@ def test_extreme_symbols_prices_and_times_round_trip():
     truth.check(table)
     assert table.find_segment(low) == 0
     assert table.find_segment(5) is None
+
+
+def test_a_snapshot_keeps_the_contents_that_have_been_replaced_meanwhile():
+    table = make_table()
+    table.append(trades_batch([1, 1], [5, 6], [1, 1], [1, 2]))
+    snapshot = table.snapshot()
+    replaced = weakref.ref(table.contents)
+    table.replace(trades_batch([2], [7], [1], [1]))
+    gc.collect()
+    assert replaced() is not None
+    assert read_column(snapshot, 0, 1).tolist() == [5, 6]
+    snapshot.close()
+    del snapshot
+    gc.collect()
+    assert replaced() is None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import InvalidInputError, InvalidTypeError, LossyConversionError
-from zeptodb.storage.batch import ColumnBatch, Receipt, Strings
+from zeptodb.storage.batch import ColumnBatch, Receipt, Strings, null_column
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType, Schema
 
 
@@ -243,7 +243,7 @@ def tick_batch(ticks: TickColumns, receipt: Receipt | None = None) -> ColumnBatc
         column: npt.NDArray[np.generic] | Strings | None
         if values is None:
             validity = np.zeros(ticks.rows, np.bool_)
-            column = _null_column(ticks.rows, field.type)
+            column = null_column(ticks.rows, field.type)
         elif position == schema.timestamp_index and timestamps[0] is None:
             column = None
         elif position == schema.symbol_index and isinstance(symbols[0], str):
@@ -253,12 +253,6 @@ def tick_batch(ticks: TickColumns, receipt: Receipt | None = None) -> ColumnBatc
         columns.append(column)
         validities.append(validity)
     return ColumnBatch(tuple(columns), tuple(validities), ticks.rows, receipt)
-
-
-def _null_column(rows: int, column_type: ColumnType) -> npt.NDArray[np.generic] | Strings:
-    if column_type is ColumnType.STRING:
-        return Strings(np.full(rows, -1, np.int32), [])
-    return np.zeros(rows, column_type.dtype)
 
 
 def _encoded(symbols: Sequence[object]) -> Strings:

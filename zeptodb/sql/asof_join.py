@@ -28,7 +28,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class JoinKeys:
     """Pairs (left column, right column) of the equalities and of the inequality, and the latter's direction."""
 
     equal: list[tuple[exp.Column, str]]
@@ -45,7 +45,7 @@ def prepare(join: exp.Expr, right: Relation, scope: Scope) -> list[Link]:
     if occurrence is None:
         return []
     right.prunable = frozenset()
-    keys = _keys(join, right)
+    keys = keys_of(join, right)
     if keys is None:
         return []
     symbol = right.symbol_column
@@ -62,7 +62,7 @@ def prepare(join: exp.Expr, right: Relation, scope: Scope) -> list[Link]:
     return _links(keys, occurrence, scope)
 
 
-def _links(keys: _Keys, right: Occurrence, scope: Scope) -> list[Link]:
+def _links(keys: JoinKeys, right: Occurrence, scope: Scope) -> list[Link]:
     lefts = []
     for column, role in ((keys.equal[0][0], "symbol"), (keys.ordered[0], "time")):
         found = scope.resolve_here(column)
@@ -75,11 +75,12 @@ def _links(keys: _Keys, right: Occurrence, scope: Scope) -> list[Link]:
     return [Link(left, right, keys.looks_back)]
 
 
-def _keys(join: exp.Expr, right: Relation) -> _Keys | None:
+def keys_of(join: exp.Expr, right: Relation) -> JoinKeys | None:
+    """The keys of an as-of join by its condition as written; None when it is none of equalities and one inequality."""
     using = [identifier.name for identifier in join.args.get("using") or ()]
     if using:
         pairs = [(exp.column(exp.to_identifier(name, quoted=True)), name) for name in using]
-        return _Keys(pairs[:-1], pairs[-1], looks_back=True)
+        return JoinKeys(pairs[:-1], pairs[-1], looks_back=True)
     condition = join.args.get("on")
     equal: list[tuple[exp.Column, str]] = []
     ordered: list[tuple[exp.Column, str, type]] = []
@@ -95,7 +96,7 @@ def _keys(join: exp.Expr, right: Relation) -> _Keys | None:
     if len(ordered) != 1:
         return None
     left, name, operator = ordered[0]
-    return _Keys(equal, (left, name), looks_back=operator in (exp.GT, exp.GTE))
+    return JoinKeys(equal, (left, name), looks_back=operator in (exp.GT, exp.GTE))
 
 
 def _sides(part: exp.Expr, right: Relation) -> tuple[exp.Column, str, type] | None:
@@ -113,7 +114,9 @@ def _sides(part: exp.Expr, right: Relation) -> tuple[exp.Column, str, type] | No
 
 
 def _belongs(column: exp.Column, relation: Relation) -> bool:
-    return column.table.lower() == relation.alias.lower() and relation.find(column.name) is not None
+    if not relation.is_called(column.table):
+        return False
+    return relation.columns is None or relation.find(column.name) is not None
 
 
 def _rank_ties(join: exp.Expr, right: Relation, occurrence: Occurrence, names: list[str]) -> None:

@@ -141,11 +141,12 @@ def _positions(answer: pa.Table) -> Int64Array:
     return np.asarray(answer.column(0).to_numpy(), dtype=np.int64)
 
 
-def contents_of(snapshot: Snapshot, backend: Backend) -> ColumnBatch:
-    """All rows of a snapshot as a batch, segment by segment."""
+def contents_of(snapshot: Snapshot, backend: Backend, ranges: Ranges | None = None) -> ColumnBatch:
+    """The rows of a snapshot, all or those of `ranges`, as a batch, segment by segment."""
     schema = snapshot.schema
-    segments = np.arange(len(snapshot.lengths), dtype=np.int64)
-    ranges = Ranges(segments, np.zeros(len(segments), np.int64), snapshot.lengths)
+    if ranges is None:
+        segments = np.arange(len(snapshot.lengths), dtype=np.int64)
+        ranges = Ranges(segments, np.zeros(len(segments), np.int64), snapshot.lengths)
     outputs = tuple(ColumnRef(i, field.type) for i, field in enumerate(schema.fields))
     vectors = backend.select(SelectScan(Scan(snapshot, ranges), outputs))
     columns: list[npt.NDArray[np.generic] | Strings | None] = []
@@ -154,7 +155,7 @@ def contents_of(snapshot: Snapshot, backend: Backend) -> ColumnBatch:
             columns.append(Strings(vector.values.astype(np.int32, copy=False), dictionary.values))
         else:
             columns.append(vector.values.astype(field.type.dtype, copy=False))
-    return ColumnBatch(tuple(columns), tuple(vector.validity for vector in vectors), snapshot.rows)
+    return ColumnBatch(tuple(columns), tuple(vector.validity for vector in vectors), ranges.rows)
 
 
 def _empty_column(field: Field) -> npt.NDArray[np.generic] | Strings:

@@ -57,6 +57,7 @@ def plan_in_parts(
             text=planner.text,
             leaves=composition.leaves,
             handed=composition.handed,
+            columns_of=planner.columns_of,
         )
     except (ZeptoError, RecursionError):
         return Planned(None, reasons, is_volatile=moment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 from sqlglot import exp
 
@@ -65,11 +67,27 @@ def create(engine: Engine, node: exp.Expr, params: Parameters, *, text: str) -> 
 
 def _create_filled(engine: Engine, name: str, answer: FallbackAnswer, *, replaces: bool) -> int:
     data = storable(answer)
-    schema = infer_schema(data)
+    schema = roles_without_null(data)
     batch = frame_batch(schema, data, table=name)
     if replaces:
         engine.catalog.drop(name)
     return engine.catalog.create(name, schema).append(batch)
+
+
+def roles_without_null(data: pa.Table) -> Schema:
+    """The schema for the data, in which a column with NULLs is neither the symbol nor the timestamp."""
+    schema = infer_schema(data)
+    missing = {name for name in data.column_names if data.column(name).null_count}
+    if not missing & {schema.symbol, schema.timestamp}:
+        return schema
+    fields = tuple(
+        replace(f, is_nullable=True, type=ColumnType.STRING if f.type is ColumnType.SYMBOL else f.type)
+        if f.name in missing
+        else f
+        for f in schema.fields
+    )
+    symbol = None if schema.symbol in missing else schema.symbol
+    return Schema(fields, symbol=symbol, timestamp=None if schema.timestamp in missing else schema.timestamp)
 
 
 def storable(answer: FallbackAnswer) -> pa.Table:
@@ -91,7 +109,7 @@ def schema_of(definitions: list[exp.Expr]) -> Schema:
     The symbol is the column of that name, else the first SYMBOL column; the timestamp the column of that name, else
     the first TIMESTAMP column. Neither may be NULL.
     """
-    fields = [_field(definition) for definition in definitions]
+    fields = [field_of(definition) for definition in definitions]
     symbol = _role(fields, "symbol", _SYMBOL_TYPES, ColumnType.SYMBOL)
     timestamp = _role(fields, "timestamp", (ColumnType.TIMESTAMP_NS,), ColumnType.TIMESTAMP_NS)
     settled = tuple(
@@ -112,7 +130,8 @@ def _role(fields: list[Field], name: str, allowed: tuple[ColumnType, ...], marke
     return next((f.name for f in fields if f.type is marker), None)
 
 
-def _field(definition: exp.Expr) -> Field:
+def field_of(definition: exp.Expr) -> Field:
+    """The column that a definition describes; raises QueryError and NotSupportedError."""
     if not isinstance(definition, exp.ColumnDef):
         raise NotSupportedError(f"{definition.sql('duckdb')} is not supported in CREATE TABLE; columns are.")
     kind = definition.args.get("kind")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -16,10 +16,20 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from zeptodb.errors import QueryError
 from zeptodb.sql.limits import check_limits, room_for_depth
-from zeptodb.sql.source_text import not_supported, offset_of, query_error
+from zeptodb.sql.source_text import offset_of, query_error
 
 TICK_JOINS = ("AJ0", "WINDOW", "UNION", "PLUS")
 """Words that make a tick join when they stand before JOIN; elsewhere they are what they are in DuckDB."""
+
+_BEFORE_FRACTION = (
+    TokenType.NUMBER,
+    TokenType.DOT,
+    TokenType.DASH,
+    TokenType.PLUS,
+    TokenType.PLACEHOLDER,
+    TokenType.PARAMETER,
+)
+_NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 
 _CLAUSE_WORDS = (
     "SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "BETWEEN", "INSERT", "UPDATE", "DELETE",
@@ -45,8 +55,20 @@ class Explain(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "analyze": False}
 
 
+class SetTimeToLive(exp.Expression):
+    """ALTER TABLE ... SET TTL `this`, a length of time as text or NONE."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True}
+
+
+class SetAttribute(exp.Expression):
+    """ALTER TABLE ... SET ATTRIBUTE `this` (a column) `attribute` (a word)."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "attribute": True}
+
+
 class ZeptoDB(DuckDB):
-    """DuckDB's dialect, in which EXPLAIN is a statement of its own and nothing is printed."""
+    """DuckDB's dialect with tick words, in which EXPLAIN is a statement of its own and nothing is printed."""
 
     class Tokenizer(DuckDB.Tokenizer):
         """EXPLAIN starts a statement instead of swallowing the rest of the text."""
@@ -65,6 +87,80 @@ class ZeptoDB(DuckDB):
             **DuckDBParser.STATEMENT_PARSERS,
             TokenType.DESCRIBE: lambda self: self._parse_explain_or_describe(),
         }
+
+        def _parse_table(self, *, joins: bool = False, **options: Any) -> exp.Expr | None:  # type: ignore[override]  # noqa: ANN401
+            table = super()._parse_table(joins=joins, **options)
+            if table is None or not self._is_at_sample():
+                return table
+            self._advance()
+            table.set("fraction", self._parse_unary())
+            if joins:
+                for join in self._parse_joins():
+                    table.append("joins", join)
+            return table
+
+        def _parse_table_alias(self, *arguments: Any, **options: Any) -> exp.TableAlias | None:  # noqa: ANN401
+            if self._is_at_tick_join() or self._is_at_sample():
+                return None
+            return super()._parse_table_alias(*arguments, **options)
+
+        def _parse_set_operations(self, this: exp.Expr | None) -> exp.Expr | None:
+            return this if self._is_at_tick_join() else super()._parse_set_operations(this)
+
+        def _parse_join(  # type: ignore[override]
+            self,
+            skip_join_token: bool = False,  # noqa: FBT001, FBT002
+            **options: Any,  # noqa: ANN401
+        ) -> exp.Join | None:
+            has_no_join = self._is_at_tick_join() and self._next.token_type is not TokenType.JOIN
+            return super()._parse_join(skip_join_token=skip_join_token or has_no_join, **options)
+
+        def _parse_join_parts(self) -> tuple[Token | None, Token | None, Token | None]:
+            if not self._is_at_tick_join():
+                return super()._parse_join_parts()
+            self._advance()
+            return self._prev, None, None
+
+        def _parse_ddl_select(self) -> exp.Expr | None:
+            start = self._curr
+            query = super()._parse_ddl_select()
+            if query is not None:
+                query.meta["text"] = self._find_sql(start, self._prev)
+            return query
+
+        def _parse_alter_table_set(self) -> exp.Expr:  # type: ignore[override]
+            if self._match_text_seq("TTL"):
+                return self.expression(SetTimeToLive(this=exp.Literal.string(self._parse_length_of_time())))
+            if self._match_text_seq("ATTRIBUTE"):
+                column = self._parse_id_var()
+                return self.expression(SetAttribute(this=column, attribute=self._parse_id_var()))
+            return super()._parse_alter_table_set()
+
+        def _parse_length_of_time(self) -> str:
+            """`30 DAYS`, `'30 days'`, `INTERVAL '30 days'` or NONE, as text."""
+            self._match(TokenType.INTERVAL)
+            words = []
+            while self._curr:
+                self._advance()
+                words.append(self._prev.text)
+            return " ".join(words)
+
+        def _is_at_tick_join(self) -> bool:
+            """Whether AJ0, WINDOW, UNION or PLUS stands before JOIN here; after AJ0 the JOIN may be left out."""
+            if not self._is_word(TICK_JOINS):
+                return False
+            if self._next.token_type is TokenType.JOIN:
+                return True
+            return self._curr.text.upper() == "AJ0" and self._next.token_type in _NAMES
+
+        def _is_at_sample(self) -> bool:
+            return self._is_word(("SAMPLE",)) and self._next.token_type in _BEFORE_FRACTION
+
+        def _is_word(self, words: tuple[str, ...]) -> bool:
+            is_quoted = self._curr.token_type in (TokenType.IDENTIFIER, TokenType.STRING)
+            return not is_quoted and self._curr.text.upper() in words
+
+        ALTER_RENAME_REQUIRES_COLUMN = False
 
         def _parse_question_mark(self) -> exp.Expr:
             start = self._prev.start
@@ -85,13 +181,11 @@ class ZeptoDB(DuckDB):
 def parse(text: str) -> list[exp.Expr]:
     """The statements of `text`, in order, without empty ones; each `?` comes back as `$1`, `$2`, ...
 
-    Raises QueryError with line, column and the offending line for text that is empty, too long, too deep or not SQL,
-    and NotSupportedError for a tick word that cannot be run yet.
+    Raises QueryError with line, column and the offending line for text that is empty, too long, too deep or not SQL.
     """
     depth = check_limits(text)
     with _parser_errors(text):
         tokens = ZeptoDB().tokenize(text)
-    _check_tick_words(tokens, text)
     with _parser_errors(text), room_for_depth(depth):
         statements = [s for s in ZeptoDB().parser().parse(tokens, text) if s is not None]
     statements = [s for s in statements if not isinstance(s, exp.Semicolon)]
@@ -122,27 +216,6 @@ def _parser_errors(text: str) -> Iterator[None]:
         raise QueryError("The statement is nested too deeply; flatten it.") from None
     except (SqlglotError, *_PARSER_SURPRISES) as error:
         raise QueryError(f"The statement cannot be parsed: {error}") from error
-
-
-def _check_tick_words(tokens: list[Token], text: str) -> None:
-    """Reject the tick words that the parser would take for aliases."""
-    for i, token in enumerate(tokens[:-1]):
-        word, following = token.text.upper(), tokens[i + 1]
-        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER):
-            continue
-        before = tokens[i - 1].token_type if i else None
-        if word in TICK_JOINS and following.token_type is TokenType.JOIN and before is not TokenType.ALIAS:
-            raise not_supported(
-                f"{word} JOIN is not available in this version; ASOF [LEFT] JOIN is, and so are DuckDB's joins.",
-                text,
-                token.start,
-            )
-        if word == "SAMPLE" and following.token_type is TokenType.NUMBER and before not in (None, TokenType.USING):
-            raise not_supported(
-                f"SAMPLE {following.text} is not available in this version; DuckDB's USING SAMPLE is.",
-                text,
-                token.start,
-            )
 
 
 def _parse_error(error: ParseError, text: str) -> QueryError:

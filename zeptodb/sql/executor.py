@@ -19,12 +19,14 @@ from zeptodb.errors import (
     QueryTimeoutError,
     ZeptoError,
 )
-from zeptodb.sql import native
+from zeptodb.sql import information_schema, native, views
+from zeptodb.sql.alter_table import remove_expired
 from zeptodb.sql.compose import plan_in_parts
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.explain import fallback_plan, native_plan, text_column
+from zeptodb.sql.file_columns import columns_of_file
 from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.limits import room_for_depth
 from zeptodb.sql.literals import named_values, with_literals
@@ -118,6 +120,10 @@ class QueryExecutor:
             control.enter(before)
             self._running.end(key)
 
+    def answer_within(self, sql: str) -> QueryResult:
+        """The answer to a part of the statement that runs in this thread, under its limits; with real datetimes."""
+        return self._answer(sql, None, "datetime")
+
     def running(self) -> tuple[RunningQuery, ...]:
         """The statements that run at this moment, in the order in which they began."""
         return self._running.list()
@@ -149,6 +155,7 @@ class QueryExecutor:
 
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
+        remove_expired(self._engine)
         prepared = self._cache.find(sql, params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
         if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):
@@ -164,6 +171,7 @@ class QueryExecutor:
         result = QueryResult()
         for statement in statements:
             control.check()
+            statement = self._with_names(statement)  # noqa: PLW2901
             own = params if len(statements) == 1 else _parameters_of(statement, params)
             request = _Request(statement, sql, own, timestamps)
             if not isinstance(statement, exp.Query):
@@ -174,6 +182,11 @@ class QueryExecutor:
                 self._cache.keep(sql, params, prepared)
             result = self._run_query(request, prepared.planned)
         return result
+
+    def _with_names(self, statement: exp.Expr) -> exp.Expr:
+        """The statement with the queries of views in the place of their names."""
+        catalog = self._engine.catalog
+        return information_schema.with_kinds(views.inline(statement, catalog), catalog)
 
     # ---- queries --------------------------------------------------------------------------------------------------
 
@@ -195,7 +208,14 @@ class QueryExecutor:
         planned = plan(bound, request.text, catalog, capabilities, now_ns=moment)
         if planned.plan is not None:
             return planned
-        planner = SelectPlanner(request.text, named_values(request.params), catalog, capabilities, moment)
+        planner = SelectPlanner(
+            request.text,
+            named_values(request.params),
+            catalog,
+            capabilities,
+            moment,
+            lambda node: columns_of_file(self._engine, node),
+        )
         return plan_in_parts(statement, request.params, planner, planned.reasons)
 
     def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:

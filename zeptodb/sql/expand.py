@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from zeptodb.errors import UnknownTableError
-from zeptodb.sql import asof_join, pruning
+from zeptodb.errors import QueryError, UnknownTableError
+from zeptodb.sql import asof_join, ema_windows, pruning, tick_joins, windows_by_name
 from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.operators import HANDLERS
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns, Occurrence, OutputColumn, Relation, Scope, ValueKind
 from zeptodb.sql.rewrite import Rewriter
+from zeptodb.sql.sampling import fraction_of, sampled
 from zeptodb.types import Schema
 
 FindTable = Callable[[str], tuple[str, Schema] | None]
+ColumnsOf = Callable[[exp.Table], Columns]
 UnknownTable = Callable[[str], UnknownTableError]
 
 
@@ -39,6 +41,11 @@ class Expansion:
     has_changed: bool
 
 
+def no_columns(node: exp.Table) -> Columns:  # noqa: ARG001
+    """What is known of the columns of files where none can be read."""
+    return None
+
+
 def expand(
     expression: exp.Expr,
     parameters: MutableMapping[str, object],
@@ -48,20 +55,23 @@ def expand(
     now_ns: int,
     text: str = "",
     handed: Mapping[str, Columns] | None = None,
+    columns_of: ColumnsOf = no_columns,
 ) -> Expansion:
     """Rewrite a statement (a copy of it) whose parameters all have names.
 
     `find_table` gives the name and schema of a table by any spelling of its name, None when there is none; a name that
     is neither a table nor something that DuckDB could know raises `unknown_table(name)`. `handed` are further tables,
-    by lower-case name, that DuckDB will be handed as they are. `text` is the statement as it was written: columns
-    without an alias get the names that DuckDB would give them there. Raises QueryError and NotSupportedError.
+    by lower-case name, that DuckDB will be handed as they are; `columns_of` gives the columns of files. `text` is the
+    statement as it was written: columns without an alias get the names that DuckDB would give them there. Raises
+    QueryError and NotSupportedError.
     """
     # Wrapped, so that the statement itself can be replaced like any other node.
     root = exp.Paren(this=expression.copy())
-    expander = _Expander(parameters, find_table, unknown_table, now_ns)
+    expander = _Expander(parameters, find_table, unknown_table, columns_of, now_ns)
     columns = expander.statement(root.this, handed or {})
     if expander.rewriter.has_changed:
         expander.name_as_written(text)
+    expander.unfold_ema(root)
     return Expansion(root.this, tuple(expander.occurrences), columns, expander.rewriter.has_changed)
 
 
@@ -71,13 +81,16 @@ class _Expander:
         parameters: MutableMapping[str, object],
         find_table: FindTable,
         unknown_table: UnknownTable,
+        columns_of: ColumnsOf,
         now_ns: int,
     ) -> None:
         self.occurrences: list[Occurrence] = []
         self._outermost: tuple[exp.Select, list[exp.Expr | None]] | None = None
+        self._with_ema: list[Scope] = []
         self.rewriter = Rewriter(parameters, now_ns, HANDLERS, self.query)
         self._find_table = find_table
         self._unknown_table = unknown_table
+        self._columns_of = columns_of
 
     def statement(self, node: exp.Expr, handed: Mapping[str, Columns]) -> Columns:
         """Rewrite a whole statement; its columns if it is a query."""
@@ -150,6 +163,7 @@ class _Expander:
         if source is not None:
             self._relation(source.this, scope, prunable=node.args.get("sample") is None)
         links = self._joins(node, scope)
+        windows_by_name.spell_out(node)
         scope.is_grouped = node.args.get("group") is not None or _calls(node, (exp.AggFunc,))
         written = [item.copy() if _takes_its_text_as_name(item) else None for item in node.expressions]
         for item in list(node.expressions):
@@ -166,6 +180,7 @@ class _Expander:
         if where is not None:
             pruning.prune(scope, where.this, self.rewriter.parameters)
         asof_join.prune_right_sides(links)
+        tick_joins.close_windows(node, scope)
         self._break_ties(node, scope)
         if isinstance(node.parent, exp.Paren) and node.parent.parent is None:
             self._outermost = (node, written)
@@ -173,7 +188,19 @@ class _Expander:
             self._keep_names(node, written)
         columns = self._output_columns(node, scope)
         _hide_row_numbers(node, scope)
+        _fit_stars(node, scope)
+        if scope.has_ema:
+            node.meta["ema"] = len(self._with_ema)
+            self._with_ema.append(scope)
         return columns
+
+    def unfold_ema(self, root: exp.Expr) -> None:
+        """Put the SELECTs that call ema(x, n) OVER, and copies of them, innermost first, into words of DuckDB."""
+        if self._with_ema:
+            for node in reversed(list(root.find_all(exp.Select))):
+                number = node.meta_get("ema")
+                if number is not None:
+                    ema_windows.unfold(node, self._with_ema[number])
 
     def _keep_names(self, node: exp.Select, written: list[exp.Expr | None]) -> None:
         """Columns of subqueries that DuckDB would name after their expression keep its name from before the rewrite."""
@@ -195,8 +222,9 @@ class _Expander:
                 self._name(item, name)
 
     def _name(self, item: exp.Expr, name: str) -> None:
-        alias = exp.Alias(this=item.copy(), alias=exp.to_identifier(name, quoted=True))
+        alias = exp.Alias(alias=exp.to_identifier(name, quoted=True))
         self.rewriter.replace(item, alias, self.rewriter.kind(item))
+        alias.set("this", item)
 
     def _break_ties(self, node: exp.Select, scope: Scope) -> None:
         """ORDER BY of plain rows: ties come in the order of arrival, as DuckDB's own sort is not stable."""
@@ -232,27 +260,75 @@ class _Expander:
 
     def _joins(self, node: exp.Expr, scope: Scope) -> list[asof_join.Link]:
         links = []
-        for join in node.args.get("joins") or ():
+        for join in list(node.args.get("joins") or ()):
             before = len(scope.relations)
-            method = str(join.args.get("method") or "").upper()
-            self._relation(join.this, scope, prunable=method != "POSITIONAL", lateral=scope)
+            method = tick_joins.method_of(join)
+            if method in _MERGING:
+                self._merge(node, join, scope)
+                continue
+            if method in ("ASOF", "AJ0"):
+                tick_joins.require_condition(join, tick_joins.ASOF_EXAMPLE)
+            self._relation(join.this, scope, prunable=method not in ("POSITIONAL", "WINDOW"), lateral=scope)
             added = scope.relations[before:]
             if method == "POSITIONAL":
                 for relation in scope.relations:
                     relation.prunable = frozenset()
-            if method == "ASOF" and len(added) == 1:
+            if method == "AJ0":
+                join.set("method", "ASOF")
+                join.set("side", "LEFT")
+                self.rewriter.has_changed = True
+            carried = join.copy() if method == "AJ0" else None
+            if method in ("ASOF", "AJ0") and len(added) == 1:
                 links.extend(asof_join.prepare(join, added[0], scope))
             condition = join.args.get("on")
             if condition is not None:
                 self.rewriter.rewrite(condition, scope)
+            if carried is not None:
+                tick_joins.carry_right_time(carried, added[0], scope)
+            if method == "WINDOW":
+                tick_joins.require_condition(join, _WINDOW_EXAMPLE)
+                tick_joins.open_window(join, added[0])
+                self.rewriter.has_changed = True
             _merge_columns(join, added, scope.relations[:before], is_natural=method == "NATURAL")
             if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
                 for relation in added:
                     relation.is_hidden = True
         return links
 
+    def _merge(self, node: exp.Expr, join: exp.Expr, scope: Scope) -> None:
+        """UNION JOIN and PLUS JOIN: what stands before and what is joined become one relation."""
+        left = node.args["from_"].this if isinstance(node, exp.Select) else node
+        joins = [other for other in node.args["joins"] if other is not join]
+        if len(scope.relations) != 1 or len(node.args["joins"]) != len(joins) + 1 or node.args["joins"][0] is not join:
+            raise QueryError(
+                f"{tick_joins.method_of(join)} JOIN puts two relations together; put the join before it in a subquery: "
+                "FROM (SELECT ... FROM a JOIN b ...) t."
+            )
+        node.set("joins", joins)
+        inner = Scope(ctes=scope.ctes, parent=scope.parent)
+        self._relation(join.this, inner, prunable=False)
+        if len(inner.relations) != 1:
+            raise QueryError(f"{tick_joins.method_of(join)} JOIN joins one table or subquery at a time.")
+        merge = _MERGING[tick_joins.method_of(join)]
+        scope.relations[-1] = merge(left, join.this, (scope.relations[-1], inner.relations[0]), join)
+        self.rewriter.has_changed = True
+
     def _relation(self, node: exp.Expr, scope: Scope, *, prunable: bool = True, lateral: Scope | None = None) -> None:
         """Add what one item of a FROM clause offers to the scope."""
+        fraction = fraction_of(node, self.rewriter)
+        joins = node.args.get("joins")
+        self._item(node, scope, prunable=prunable, lateral=lateral)
+        occurrence = scope.relations[-1].occurrence
+        if fraction is not None and occurrence is not None and occurrence.node is node:
+            occurrence.fraction = fraction
+        elif fraction is not None:
+            node.set("joins", None)
+            node = sampled(node, fraction)
+            node.set("joins", joins)
+            scope.relations[-1].alias = node.alias
+        self._joins(node, scope)
+
+    def _item(self, node: exp.Expr, scope: Scope, *, prunable: bool, lateral: Scope | None) -> None:
         if isinstance(node, exp.Table):
             self._table(node, scope, prunable=prunable)
         elif isinstance(node, exp.Subquery) and not isinstance(node.this, exp.Query):
@@ -265,7 +341,6 @@ class _Expander:
                 self.rewriter.rewrite(child, scope)
             scope.relations.append(Relation(node.alias, None))
         self._pivots(node, scope)
-        self._joins(node, scope)
 
     def _pivots(self, node: exp.Expr, scope: Scope) -> None:
         pivots = node.args.get("pivots") or ()
@@ -299,10 +374,11 @@ class _Expander:
         if found is None:
             if is_bare and not _may_be_known_to_duckdb(node):
                 raise self._unknown_table(node.name)
-            scope.relations.append(Relation(alias, None))
+            scope.relations.append(Relation(alias, _renamed(self._columns_of(node), node.args.get("alias"))))
             return
         name, schema = found
         occurrence = Occurrence(name, schema, node, f"__row_{len(self.occurrences)}")
+        node.meta["occurrence"] = occurrence.row_name
         self.occurrences.append(occurrence)
         columns = _renamed(tuple((f.name, KIND_OF_COLUMN[f.type]) for f in schema.fields), node.args.get("alias"))
         relation = Relation(alias, columns, occurrence)
@@ -324,7 +400,11 @@ class _Expander:
             # duckdb('file') reads a file of any kind that DuckDB knows.
             node.set("this", exp.to_identifier(arguments[0].name, quoted=True))
             self.rewriter.has_changed = True
-        scope.relations.append(Relation(node.alias_or_name, None))
+        scope.relations.append(Relation(node.alias_or_name, _renamed(self._columns_of(node), node.args.get("alias"))))
+
+
+_MERGING = {"UNION": tick_joins.union, "PLUS": tick_joins.plus}
+_WINDOW_EXAMPLE = "ON t.symbol = q.symbol AND q.timestamp BETWEEN t.timestamp - INTERVAL '5 seconds' AND t.timestamp"
 
 
 # ---- small facts about nodes ----------------------------------------------------------------------------------------
@@ -390,7 +470,7 @@ def _star_columns(star: exp.Expr, qualifier: exp.Expr | None, scope: Scope) -> C
     left_out = {e.name.lower() for e in star.args.get("except_") or ()}
     result: list[OutputColumn] = []
     for relation in scope.relations:
-        if relation.is_hidden or (qualifier is not None and relation.alias.lower() != qualifier.name.lower()):
+        if relation.is_hidden or (qualifier is not None and not relation.is_called(qualifier.name)):
             continue
         if relation.columns is None:
             return None
@@ -412,3 +492,32 @@ def _hide_row_numbers(node: exp.Select, scope: Scope) -> None:
             if isinstance(star, exp.Star) and (table is None or table.name.lower() == relation.alias.lower()):
                 hidden = exp.column(exp.to_identifier(occurrence.row_name, quoted=True))
                 star.set("except_", [*(star.args.get("except_") or []), hidden])
+
+
+def _fit_stars(node: exp.Select, scope: Scope) -> None:
+    """`*` shows what tick joins make of a relation: the substitutes of AJ0, and nothing of the right of WINDOW JOIN."""
+    for item in node.expressions:
+        star = item.this if isinstance(item, (exp.Column, exp.Columns)) else item
+        if not isinstance(star, exp.Star):
+            continue
+        table = item.args.get("table")
+        for relation in scope.relations:
+            if table is not None and not relation.is_called(table.name):
+                continue
+            if relation.window is not None:
+                hidden = [exp.column(i.alias_or_name) for i in relation.window.query.expressions]
+                if table is None and hidden:
+                    star.set("except_", [*(star.args.get("except_") or []), *hidden])
+            if table is not None and table.name.lower() != relation.alias.lower():
+                table.replace(exp.to_identifier(relation.alias, quoted=True))
+            _substitute(star, relation)
+
+
+def _substitute(star: exp.Expr, relation: Relation) -> None:
+    taken = {e.name.lower() for e in star.args.get("except_") or ()}
+    taken |= {e.alias.lower() for e in star.args.get("replace") or ()}
+    for name, column in relation.substitutes.items():
+        found = relation.find(name)
+        if name not in taken and found is not None:
+            alias = exp.Alias(this=column.copy(), alias=exp.to_identifier(found[0], quoted=True))
+            star.set("replace", [*(star.args.get("replace") or []), alias])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from sqlglot import exp
 
-from zeptodb.sql import duckdb_session
-from zeptodb.sql.arrow_columns import arrow_type
+from zeptodb.sql import duckdb_session, information_schema
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.engine import Engine
+from zeptodb.sql.file_columns import columns_of_file
 from zeptodb.sql.parameters import Parameters, bind
 from zeptodb.sql.plan import DuckdbPlan, TableRead
 from zeptodb.sql.prepare import FindTable, prepare
@@ -89,6 +89,7 @@ def run_fallback(
             now_ns=now_ns() if at_ns is None else at_ns,
             text=text,
             within=within,
+            columns_of=lambda node: columns_of_file(engine, node),
         )
         return run_prepared(engine, plan, parameters, leases, text or within)
     finally:
@@ -123,7 +124,7 @@ def run_prepared(
         for name, rows in (handed or {}).items():
             cursor.register(name, rows)
         if plan.shows_schemas:
-            _register_schemas(cursor, engine, {read.view for read in plan.reads})
+            information_schema.register(cursor, engine, {read.view for read in plan.reads})
         values = {name: value for name, value in parameters.items() if name in plan.placeholders}
         columns = [name for read in plan.reads for name in read.schema.names]
         columns += [name for rows in (handed or {}).values() for name in rows.column_names]
@@ -185,15 +186,15 @@ def _rows(read: TableRead, leases: Leases, engine: Engine, trace: Trace | None =
         raise StaleReadError
     ranges = rows_within(snapshot, read.bounds, engine.backend)
     lease = leases[read.table.lower()]
-    return arrow_table(lease, ranges, read.columns, engine.backend, row_name=read.row_name, keep=read.keep)
-
-
-def _register_schemas(cursor: duckdb.DuckDBPyConnection, engine: Engine, known: set[str]) -> None:
-    """Let information_schema show every table of ours."""
-    for table in engine.catalog.tables():
-        if table.name not in known:
-            fields = [pa.field(f.name, arrow_type(f.type), f.is_nullable) for f in table.schema.fields]
-            cursor.register(table.name, pa.schema(fields).empty_table())
+    return arrow_table(
+        lease,
+        ranges,
+        read.columns,
+        engine.backend,
+        row_name=read.row_name,
+        keep=read.keep,
+        fraction=read.fraction,
+    )
 
 
 # ---- running -------------------------------------------------------------------------------------------------------

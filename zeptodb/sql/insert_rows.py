@@ -17,7 +17,9 @@ from zeptodb.sql.parameters import Parameters, bind
 from zeptodb.sql.temporal import moment_ns, required_timestamp_ns
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.table import Table
-from zeptodb.types import ColumnType, Field, Schema
+from zeptodb.types import TRADES, ColumnType, Field, Schema
+
+DEFAULT_TABLE = "trades"
 
 
 def insert(engine: Engine, table: Table, node: exp.Expr, params: Parameters, *, text: str) -> int:
@@ -64,6 +66,8 @@ def _targets(node: exp.Expr, schema: Schema, width: int, table: str) -> list[Fie
         fields = list(schema.fields)
         if width == len(fields) - 1 and schema.timestamp_index == width:
             fields.pop()  # a timestamp in the last place may be left out: rows get the time of arrival
+        elif table.lower() == DEFAULT_TABLE and width in (len(TRADES.fields) - 1, len(TRADES.fields)):
+            del fields[width:]  # columns added later are NULL
     if len(fields) != width:
         names = ", ".join(f.name for f in fields)
         raise QueryError(f"INSERT INTO {table} has {width} value(s) for {len(fields)} column(s): {names}.")

@@ -96,7 +96,12 @@ class _Slots:
     rows: int
 
 
-def run(plan: Plan, engine: Device, open_table: Open = Table.snapshot) -> NativeAnswer:
+def latest(table: Table) -> Snapshot:
+    """The rows of a table as they are now; a materialized view has a way of its own to take them."""
+    return table.snapshot()
+
+
+def run(plan: Plan, engine: Device, open_table: Open = latest) -> NativeAnswer:
     """The answer of `plan` over the tables as they are now; of a JoinedPlan the rows that DuckDB is to finish.
 
     open_table: gives the snapshots to run on.

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from zeptodb.sql import tick_words, window_words
-from zeptodb.sql.relations import Scope, ValueKind
+from zeptodb.errors import QueryError
+from zeptodb.sql import tick_joins, tick_words, window_words
+from zeptodb.sql.relations import OutputColumn, Relation, Scope, ValueKind
 from zeptodb.sql.rewrite import Handler, Rewriter
 from zeptodb.sql.tick_words import INTEGERS
 from zeptodb.sql.time_values import (
@@ -48,8 +49,29 @@ def _placeholder(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:
     return MOMENT if rewriter.parameter_moment_ns(node) is not None else OTHER
 
 
-def _column(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
-    return scope.kind_of(node) if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star) else OTHER
+def _column(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:
+    if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
+        return OTHER
+    found = scope.resolve(node)
+    return scope.kind_of(node) if found is None else _resolved(rewriter, node, *found)
+
+
+def _resolved(rewriter: Rewriter, node: exp.Column, relation: Relation, column: OutputColumn) -> ValueKind:
+    name, kind = column
+    if relation.window is not None and not tick_joins.is_inside_window_function(node):
+        raise QueryError(
+            f'Column "{name}" of the right side of a WINDOW JOIN stands inside wj_ functions only, '
+            f"such as wj_avg({node.sql('duckdb')})."
+        )
+    substitute = relation.substitutes.get(name.lower())
+    if substitute is not None:
+        new: exp.Expr = substitute.copy()
+        if isinstance(node.parent, exp.Select) and node.arg_key == "expressions":
+            new = exp.Alias(this=new, alias=exp.to_identifier(name, quoted=True))
+        return rewriter.replace(node, new, kind)
+    if node.table.lower() in relation.other_names:
+        node.set("table", exp.to_identifier(relation.alias, quoted=True))
+    return kind
 
 
 def _interval(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
@@ -187,7 +209,8 @@ def _same(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noq
 
 def _filter(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:
     function = node.this
-    if isinstance(function, exp.Anonymous) and function.name.lower() == "vwap" and not tick_words.is_wrapped(node):
+    is_weighted = isinstance(function, exp.Anonymous) and function.name.lower() in tick_words.WEIGHTED
+    if is_weighted and not tick_words.is_wrapped(node):
         return tick_words.vwap(rewriter, function, scope)
     return _same(rewriter, node, scope)
 

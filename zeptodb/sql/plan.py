@@ -182,6 +182,7 @@ class TableRead:
         bounds: rows that can matter.
         row_name: of the column of row numbers; None: not needed.
         keep: of rows with equal symbol and time only the last arrived, or all.
+        fraction: the share of the rows that SAMPLE leaves; None: all.
     """
 
     view: str
@@ -191,6 +192,7 @@ class TableRead:
     bounds: Bounds
     row_name: str | None
     keep: Literal["all", "last"]
+    fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.errors import UnknownTableError, unknown_table
-from zeptodb.sql import duckdb_session
-from zeptodb.sql.expand import Expansion, FindTable, expand
+from zeptodb.sql import duckdb_session, information_schema
+from zeptodb.sql.expand import ColumnsOf, Expansion, FindTable, expand, no_columns
 from zeptodb.sql.plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.relations import Columns, Occurrence
 from zeptodb.sql.source_text import pointed
@@ -34,6 +34,7 @@ def prepare(
     within: str = "",
     leaves: Sequence[Leaf] = (),
     handed: Mapping[str, Columns] | None = None,
+    columns_of: ColumnsOf = no_columns,
 ) -> DuckdbPlan:
     """What DuckDB is to run for a statement whose parameters all have names.
 
@@ -49,6 +50,8 @@ def prepare(
         The statement as it was written, or for a part of one the text that it is a part of.
     leaves, handed
         Native parts of the statement that stand in it as tables, and the columns of these by lower-case name.
+    columns_of
+        Gives the columns of a file.
 
     Raises QueryError, UnknownTableError or NotSupportedError.
     """
@@ -62,6 +65,7 @@ def prepare(
         now_ns=now_ns,
         text=written,
         handed=handed,
+        columns_of=columns_of,
     )
     rewritten = expansion.expression
     views = _name_views(expansion, tables)
@@ -74,7 +78,7 @@ def prepare(
         tuple(_read(view, occurrence, wanted) for view, occurrence in views.by_name.items()),
         expansion.columns,
         frozenset(p.name for p in rewritten.find_all(exp.Placeholder)),
-        any(t.db.lower() == "information_schema" for t in rewritten.find_all(exp.Table)),
+        information_schema.is_read_by(rewritten),
     )
 
 
@@ -89,7 +93,7 @@ def is_volatile(expression: exp.Expr) -> bool:
 def _as_written(expression: exp.Expr, text: str) -> str:
     """The text if it is the statement's own and nothing else, else "" (a part of a statement, or several of them)."""
     has_others = expression.parent is not None or ";" in text.rstrip().removesuffix(";")
-    return "" if has_others else text
+    return "" if has_others or expression.meta_get("inlined") else text
 
 
 def _unknown_table(name: str, tables: Sequence[str], text: str) -> UnknownTableError:
@@ -113,7 +117,7 @@ def _name_views(expansion: Expansion, tables: Sequence[str]) -> _Views:
     for occurrence in expansion.occurrences:
         table = occurrence.table
         rows = occurrence.row_name if occurrence.needs_rows else None
-        key = (table, occurrence.bounds, occurrence.keep, rows)
+        key = (table, occurrence.bounds, occurrence.keep, occurrence.fraction, rows)
         if key not in names:
             name, counter = table, 1
             while name in by_name or (counter > 1 and name.lower() in taken):
@@ -123,7 +127,10 @@ def _name_views(expansion: Expansion, tables: Sequence[str]) -> _Views:
             by_name[name] = occurrence
         if names[key] != table:
             are_plain = False
-            _rename(occurrence.node, names[key])
+            # Words that name an argument twice have copied the subqueries in it.
+            for node in expansion.expression.find_all(exp.Table):
+                if node.meta_get("occurrence") == occurrence.row_name:
+                    _rename(node, names[key])
     return _Views(by_name, are_plain)
 
 
@@ -142,6 +149,7 @@ def _read(view: str, occurrence: Occurrence, wanted: _Wanted) -> TableRead:
         occurrence.bounds,
         occurrence.row_name if occurrence.needs_rows else None,
         occurrence.keep,
+        occurrence.fraction,
     )
 
 

@@ -14,6 +14,7 @@ from zeptodb.backends.base import Backend, Ranges, Scan, SelectScan, Vector
 from zeptodb.backends.expression import ColumnRef
 from zeptodb.sql.arrow_columns import arrow_type
 from zeptodb.sql.relations import Bounds
+from zeptodb.sql.sampling import sample_mask
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
@@ -70,6 +71,7 @@ def arrow_table(
     *,
     row_name: str | None = None,
     keep: Keep = "all",
+    fraction: float | None = None,
     may_gather: bool = True,
 ) -> pa.Table:
     """The rows of `ranges` as an Arrow table of the columns with these indexes, in this order.
@@ -84,6 +86,8 @@ def arrow_table(
         Adds an int64 column of that name: the positions of the rows when all segments are read in turn.
     keep
         Of rows with equal symbol and time keep only the "last" arrived.
+    fraction
+        Take a sample of the rows first; None: all.
     """
     occupied = ranges.ends > ranges.starts
     ranges = Ranges(ranges.segments[occupied], ranges.starts[occupied], ranges.ends[occupied])
@@ -95,7 +99,10 @@ def arrow_table(
         arrays.append(_row_numbers(lease.snapshot, ranges))
         names.append(row_name if row_name is not None else "row")
     table = pa.table(dict(zip(names, arrays, strict=True)))
-    return table if keep == "all" else _without_ties(lease.snapshot, ranges, table)
+    sample = None if fraction is None or fraction == 1 else sample_mask(lease.snapshot, ranges, fraction)
+    if sample is not None:
+        table = table.filter(pa.array(sample))
+    return table if keep == "all" else _without_ties(lease.snapshot, ranges, table, sample)
 
 
 def _row_numbers(snapshot: Snapshot, ranges: Ranges) -> pa.ChunkedArray:
@@ -196,14 +203,18 @@ def _gathered_column(snapshot: Snapshot, column: int, vector: Vector) -> pa.Chun
 # ---- ties ----------------------------------------------------------------------------------------------------------
 
 
-def _without_ties(snapshot: Snapshot, ranges: Ranges, table: pa.Table) -> pa.Table:
+def _without_ties(
+    snapshot: Snapshot, ranges: Ranges, table: pa.Table, sample: npt.NDArray[np.bool_] | None
+) -> pa.Table:
     column = snapshot.schema.timestamp_index
-    kept = [
-        _tie_mask(_times(snapshot, column, segment, start, end))
-        for segment, start, end in zip(
-            ranges.segments.tolist(), ranges.starts.tolist(), ranges.ends.tolist(), strict=True
-        )
-    ]
+    kept = []
+    done = 0
+    for segment, start, end in zip(ranges.segments.tolist(), ranges.starts.tolist(), ranges.ends.tolist(), strict=True):
+        times = _times(snapshot, column, segment, start, end)
+        if sample is not None:
+            times = times[sample[done : done + end - start]]
+            done += end - start
+        kept.append(_tie_mask(times))
     if not kept or all(mask.all() for mask in kept):
         return table
     return table.filter(pa.array(np.concatenate(kept)))

@@ -69,6 +69,7 @@ class Occurrence:
         row_name: name of the hidden column of row numbers; it is registered when `needs_rows`.
         bounds: rows that can matter.
         keep: of rows with equal symbol and time, register only the last arrived (for an ASOF JOIN).
+        fraction: of the rows, register this share (for SAMPLE); None: all.
         is_wrapped: whether a subquery around the table hides the row numbers again.
     """
 
@@ -79,7 +80,21 @@ class Occurrence:
     needs_rows: bool = False
     bounds: Bounds = field(default_factory=Bounds)
     keep: Literal["all", "last"] = "all"
+    fraction: float | None = None
     is_wrapped: bool = False
+
+
+@dataclass(eq=False)
+class WindowJoin:
+    """A WINDOW JOIN: aggregates of the right rows that match a left row.
+
+    Attributes:
+        join: the join in the syntax tree.
+        query: SELECT of the right side, whose list holds the aggregates.
+    """
+
+    join: exp.Expr
+    query: exp.Select
 
 
 @dataclass(eq=False)
@@ -93,6 +108,9 @@ class Relation:
         prunable: columns, by role, on which the WHERE clause may limit which rows are read.
         merged: columns (lower case) that `*` leaves out because USING or NATURAL merged them with an earlier one.
         is_hidden: whether `*` leaves it out altogether (right side of SEMI and ANTI JOIN).
+        other_names: further qualifiers of its columns (lower case), of tables that a tick join merged into it.
+        substitutes: columns that stand in place of its own, by lower-case name (for AJ0 JOIN).
+        window: set on the right side of a WINDOW JOIN, whose columns are seen inside wj_ functions only.
     """
 
     alias: str
@@ -101,6 +119,13 @@ class Relation:
     prunable: frozenset[Role] = frozenset(("symbol", "time"))
     merged: frozenset[str] = frozenset()
     is_hidden: bool = False
+    other_names: frozenset[str] = frozenset()
+    substitutes: dict[str, exp.Column] = field(default_factory=dict)
+    window: WindowJoin | None = None
+
+    def is_called(self, qualifier: str) -> bool:
+        """Whether `qualifier.column` may be a column of it."""
+        return qualifier.lower() == self.alias.lower() or qualifier.lower() in self.other_names
 
     def find(self, name: str) -> OutputColumn | None:
         """The column called `name` (case-insensitive)."""
@@ -145,6 +170,7 @@ class Scope:
         parent: the enclosing SELECT (for correlated subqueries), or None.
         aliases: kinds of the aliases of the SELECT list, by lower-case name.
         is_grouped: whether the SELECT aggregates, so that its windows see groups and not rows.
+        has_ema: whether it calls ema(x, n) OVER.
     """
 
     relations: list[Relation] = field(default_factory=list)
@@ -152,6 +178,7 @@ class Scope:
     parent: Scope | None = None
     aliases: dict[str, ValueKind] = field(default_factory=dict)
     is_grouped: bool = False
+    has_ema: bool = False
 
     def outward(self) -> Iterator[Scope]:
         """This scope and the enclosing ones, innermost first."""
@@ -173,7 +200,7 @@ class Scope:
     def resolve_here(self, column: exp.Column) -> tuple[Relation, OutputColumn] | None:
         """Where a column comes from, if from this SELECT's own FROM clause."""
         qualifier = column.table.lower()
-        candidates = [r for r in self.relations if not qualifier or r.alias.lower() == qualifier]
+        candidates = [r for r in self.relations if not qualifier or r.is_called(qualifier)]
         if not qualifier and len(self.relations) > 1 and any(r.columns is None for r in self.relations):
             return None
         for relation in candidates:

@@ -32,6 +32,8 @@ def source_of(node: exp.Expr, catalog: Catalog) -> Source | str:
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         return "FROM holds something else than a table"
     extra = [key for key, value in node.args.items() if value and key not in ("this", "alias", "joins")]
+    if "fraction" in extra:
+        return f"SAMPLE of {node.name} has no native form"
     if extra:
         return f"the table {node.name} is given with {', '.join(sorted(extra))}"
     alias = node.args.get("alias")

@@ -7,9 +7,10 @@ from decimal import Decimal, InvalidOperation
 
 from sqlglot import exp
 
-from zeptodb.errors import NotSupportedError, QueryError
+from zeptodb.errors import QueryError
 from zeptodb.sql.relations import Scope, ValueKind
 from zeptodb.sql.rewrite import Rewriter
+from zeptodb.sql.tick_joins import WINDOW_FUNCTIONS, window_function
 from zeptodb.sql.time_values import (
     as_timestamp,
     as_timestamp_ns,
@@ -27,10 +28,10 @@ from zeptodb.sql.time_values import (
 
 INTEGERS = (ValueKind.TIME, ValueKind.INTEGER)
 
+WEIGHTED = ("vwap", "wavg")
+
 ROW_NUMBER = "__row_number_in_table"
 """A function of UPDATE and DELETE: the position of the row in the snapshot of the leftmost table."""
-
-_ABSENT = frozenset(("ema", "wj_avg", "wj_sum", "wj_min", "wj_max", "wj_count", "wj_first", "wj_last"))
 
 
 def _arguments(node: exp.Expr, count: int, usage: str) -> list[exp.Expr]:
@@ -54,7 +55,7 @@ def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa
     if step is None and has_calendar_unit(width):
         raise QueryError(f"xbar needs a width of fixed length, not {width.sql('duckdb')}; use date_trunc for months.")
     if step is None:
-        step = _constant_number(width, rewriter)
+        step = constant_number(width, rewriter)
     if step is not None and step <= 0:
         raise QueryError(f"The width of xbar must be positive, got {width.sql('duckdb')}.")
     if rewriter.kind(width) is ValueKind.INTERVAL:
@@ -63,12 +64,12 @@ def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa
     return rewriter.replace(node, floor_to(value, width), result)
 
 
-def _constant_number(node: exp.Expr, rewriter: Rewriter) -> Decimal | int | None:
+def constant_number(node: exp.Expr, rewriter: Rewriter) -> Decimal | int | None:
     """The number that an expression spells out or a parameter gives; None for others."""
     if isinstance(node, exp.Paren):
-        return _constant_number(node.this, rewriter)
+        return constant_number(node.this, rewriter)
     if isinstance(node, exp.Neg):
-        inner = _constant_number(node.this, rewriter)
+        inner = constant_number(node.this, rewriter)
         return None if inner is None else -inner
     text = ""
     if isinstance(node, exp.Placeholder):
@@ -142,11 +143,12 @@ def strftime(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # 
 
 
 def vwap(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
-    """vwap(price, volume): sum of price x volume over sum of volume, both compensated; NULL for zero volume.
+    """vwap(price, volume) = wavg(x, weight): sum of x times weight over sum of weights; NULL when that is zero.
 
+    Both sums are compensated.
     Rows without a price or a volume do not count. FILTER and OVER around the call go to both sums.
     """
-    price, volume = (_double(a) for a in _arguments(node, 2, "vwap(price, volume)"))
+    price, volume = (_double(a) for a in _arguments(node, 2, f"{node.name.lower()}(x, weight)"))
     counted = exp.Case(
         ifs=[exp.If(this=exp.Not(this=exp.Is(this=price.copy(), expression=exp.Null())), true=volume.copy())]
     )
@@ -188,7 +190,7 @@ def is_wrapped(node: exp.Expr) -> bool:
 def percentile(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
     """percentile(x, 0..100): linear interpolation between the neighbouring values."""
     value, percent = _arguments(node, 2, "percentile(x, percent)")
-    given = _constant_number(percent, rewriter)
+    given = constant_number(percent, rewriter)
     if given is None or not 0 <= given <= 100:
         raise QueryError(f"percentile(x, percent) needs a number from 0 to 100, got {percent.sql('duckdb')}.")
     fraction = exp.Literal.number(f"{Decimal(given) / 100:f}")
@@ -219,16 +221,14 @@ def first_or_last(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind
 def named_function(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:
     """A function that the parser has no class for: one of ours, one that needs help with time, or DuckDB's."""
     name = node.name.lower()
-    if name in _ABSENT:
-        raise NotSupportedError(f"{name}() is not supported in this version.")
     if is_now(node):
         return ValueKind.MOMENT
     if name == ROW_NUMBER:
         key = scope.arrival_key()
         return ValueKind.OTHER if key is None else rewriter.replace(node, key, ValueKind.INTEGER)
-    if name in ("delta", "ratio"):
-        return _previous_row_word(rewriter, node, name)
-    if name == "vwap" and is_wrapped(node):
+    if name in ("delta", "ratio", "ema"):
+        return _window_word(rewriter, node, name)
+    if name in WEIGHTED and is_wrapped(node):
         return ValueKind.FLOAT
     handler = _BY_NAME.get(name)
     if handler is not None:
@@ -236,12 +236,13 @@ def named_function(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKin
     return _KINDS_BY_NAME.get(name, ValueKind.OTHER)
 
 
-def _previous_row_word(rewriter: Rewriter, node: exp.Expr, name: str) -> ValueKind:
-    """delta and ratio are expanded with their OVER; without one they make no sense."""
+def _window_word(rewriter: Rewriter, node: exp.Expr, name: str) -> ValueKind:
+    """delta, ratio and ema are expanded with their OVER; without one they make no sense."""
     if not is_wrapped(node):
+        call_of_it = "ema(x, n)" if name == "ema" else f"{name}(x)"
         raise QueryError(
-            f"{name}(x) compares a row with the one before it and needs a window: "
-            f"{name}(x) OVER (PARTITION BY symbol ORDER BY timestamp)."
+            f"{call_of_it} depends on the rows before and needs a window: "
+            f"{call_of_it} OVER (PARTITION BY symbol ORDER BY timestamp)."
         )
     return rewriter.kind(node.expressions[0]) if node.expressions else ValueKind.OTHER
 
@@ -249,6 +250,8 @@ def _previous_row_word(rewriter: Rewriter, node: exp.Expr, name: str) -> ValueKi
 _BY_NAME: dict[str, Callable[[Rewriter, exp.Expr, Scope], ValueKind]] = {
     "xbar": xbar,
     "vwap": vwap,
+    "wavg": vwap,
+    **dict.fromkeys(WINDOW_FUNCTIONS, window_function),
     "percentile": percentile,
     "epoch_s": epoch_s,
     "epoch_ns": epoch_ns,

@@ -1,4 +1,4 @@
-"""Windows on their way to DuckDB: the default order of rows, ties by arrival, and delta and ratio."""
+"""Windows on their way to DuckDB: the default order of rows, ties by arrival, and delta, ratio and ema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlglot import exp
 from zeptodb.errors import QueryError
 from zeptodb.sql.relations import Scope, ValueKind
 from zeptodb.sql.rewrite import Rewriter
-from zeptodb.sql.tick_words import vwap
+from zeptodb.sql.tick_words import WEIGHTED, constant_number, vwap
 from zeptodb.sql.time_values import in_brackets
 
 _RANKED = (exp.RowNumber, exp.Lag, exp.Lead, exp.Ntile)
@@ -23,8 +23,8 @@ def window(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:
     name = function.name.lower() if isinstance(function, exp.Anonymous) else ""
     _order_by_default(rewriter, node, function, scope, is_ranked=isinstance(function, _RANKED) or name in _EXPANDED)
     if name in _EXPANDED:
-        return _EXPANDED[name](rewriter, node, function)
-    if name == "vwap":
+        return _EXPANDED[name](rewriter, node, function, scope)
+    if name in WEIGHTED:
         return vwap(rewriter, function, scope)
     return rewriter.kind(node.this)
 
@@ -76,7 +76,7 @@ def _value_and_previous(node: exp.Expr, function: exp.Expr) -> tuple[exp.Expr, e
     return in_brackets(value.copy()), previous
 
 
-def _delta(rewriter: Rewriter, node: exp.Expr, function: exp.Expr) -> ValueKind:
+def _delta(rewriter: Rewriter, node: exp.Expr, function: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
     """delta(x): x minus the x of the row before; NULL in the first row."""
     kind = rewriter.kind(function.expressions[0]) if function.expressions else ValueKind.OTHER
     value, previous = _value_and_previous(node, function)
@@ -84,11 +84,40 @@ def _delta(rewriter: Rewriter, node: exp.Expr, function: exp.Expr) -> ValueKind:
     return rewriter.replace(node, exp.Paren(this=exp.Sub(this=value, expression=previous)), result)
 
 
-def _ratio(rewriter: Rewriter, node: exp.Expr, function: exp.Expr) -> ValueKind:
+def _ratio(rewriter: Rewriter, node: exp.Expr, function: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
     """ratio(x): x divided by the x of the row before, as a float; NULL in the first row."""
     value, previous = _value_and_previous(node, function)
     quotient = exp.Div(this=exp.cast(value, "DOUBLE"), expression=exp.cast(previous, "DOUBLE"))
     return rewriter.replace(node, exp.Paren(this=quotient), ValueKind.FLOAT)
 
 
-_EXPANDED = {"delta": _delta, "ratio": _ratio}
+def _ema(rewriter: Rewriter, node: exp.Expr, function: exp.Expr, scope: Scope) -> ValueKind:
+    """ema(x, n): smoothed with alpha = 2 / (n + 1), or with n itself below 1; `ema_windows` finishes it."""
+    if len(function.expressions) != 2:
+        raise QueryError(f"ema(x, n) takes 2 arguments, {len(function.expressions)} were given.")
+    if node.this is not function:
+        raise QueryError("ema(x, n) OVER takes neither FILTER nor IGNORE NULLS.")
+    value, length = function.expressions
+    given = constant_number(length, rewriter)
+    if given is None or given <= 0:
+        raise QueryError(f"ema(x, n) needs a number above 0, got {length.sql('duckdb')}.")
+    if not _is_running(node.args.get("spec")):
+        raise QueryError("ema(x, n) OVER takes no frame: it looks at all rows up to the current one.")
+    if node.args.get("order") is None:
+        raise QueryError("ema(x, n) OVER needs ORDER BY here: the order of the rows is not known.")
+    alpha = float(given) if given < 1 else 2.0 / (float(given) + 1.0)
+    function.set("expressions", [exp.cast(in_brackets(value.copy()), "DOUBLE"), exp.Literal.number(f"{alpha!r}e0")])
+    rewriter.has_changed = True
+    scope.has_ema = True
+    return ValueKind.FLOAT
+
+
+def _is_running(spec: exp.Expr | None) -> bool:
+    """Whether a frame is all rows up to the current one, which is what a window without a frame is."""
+    if spec is None:
+        return True
+    start, end = str(spec.args.get("start") or "").upper(), str(spec.args.get("end") or "CURRENT ROW").upper()
+    return start == "UNBOUNDED" and end == "CURRENT ROW" and not spec.args.get("exclude")
+
+
+_EXPANDED = {"delta": _delta, "ratio": _ratio, "ema": _ema}

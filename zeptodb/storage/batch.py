@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.types import ColumnType
+
 
 @dataclass(frozen=True, slots=True)
 class Strings:
@@ -57,3 +59,10 @@ class ColumnBatch:
     validity: tuple[npt.NDArray[np.bool_] | None, ...]
     rows: int
     receipt: Receipt | None = None
+
+
+def null_column(rows: int, column_type: ColumnType) -> npt.NDArray[np.generic] | Strings:
+    """A column of NULLs, to go with a validity of False."""
+    if column_type is ColumnType.STRING:
+        return Strings(np.full(rows, -1, np.int32), [])
+    return np.zeros(rows, column_type.dtype)

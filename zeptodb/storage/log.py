@@ -19,6 +19,10 @@ class ChangeLog(Protocol):
         """A table is about to vanish."""
         ...
 
+    def before_rename(self, table: str, new_name: str) -> None:
+        """A table is about to be called otherwise."""
+        ...
+
     def before_append(self, table: str, schema: Schema, batch: ColumnBatch) -> None:
         """Rows are about to be appended; missing timestamps have been filled in."""
         ...

@@ -38,17 +38,22 @@ class BlockOwner:
 
 
 class Pin:
-    """Keeps every block that was in use when it was taken; released once, or when it is dropped."""
+    """Keeps every block that was in use when it was taken; released once, or when it is dropped.
 
-    __slots__ = ("_pins",)
+    It keeps the holder of the blocks too, which a table drops when its whole contents are replaced.
+    """
 
-    def __init__(self, pins: dict[int, int]) -> None:
+    __slots__ = ("_holder", "_pins")
+
+    def __init__(self, pins: dict[int, int], holder: object) -> None:
         self._pins = pins
+        self._holder: object = holder
 
     def release(self) -> None:
         """Let the blocks go."""
         pins: dict[int, int] = getattr(self, "_pins", {})  # an interrupt may have come before it was set
         pins.pop(id(self), None)
+        self._holder = None
 
     def __del__(self) -> None:
         """Release, for a holder that forgot to."""
@@ -88,9 +93,9 @@ class Reclaimer:
         """Whether any query is reading."""
         return bool(self._pins)
 
-    def pin(self) -> Pin:
-        """Keep everything that is in use now."""
-        pin = Pin(self._pins)
+    def pin(self, holder: object) -> Pin:
+        """Keep everything that is in use now, and `holder`, to whom it belongs."""
+        pin = Pin(self._pins, holder)
         with self._lock:
             self._pins[id(pin)] = self._epoch
         return pin

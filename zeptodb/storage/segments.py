@@ -145,7 +145,7 @@ class Segments:
             self._lengths_read = self.lengths[:count].copy()
             return (
                 self.version,
-                self.reclaimer.pin(),
+                self.reclaimer.pin(self),
                 self.placer.symbols[:count].copy(),
                 self._lengths_read,
                 self.addresses[:, :count].copy(),
@@ -156,7 +156,7 @@ class Segments:
     def pin(self, version: int) -> Pin | None:
         """Pin the state that has this version, None when there is a newer one or late rows must be merged."""
         with self.published():
-            return self.reclaimer.pin() if version == self.version and not self.late else None
+            return self.reclaimer.pin(self) if version == self.version and not self.late else None
 
     def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:
         """A read-only view of the rows that a segment has now; late rows must have been merged."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import InvalidInputError, InvalidTypeError
-from zeptodb.storage.batch import ColumnBatch, Strings
+from zeptodb.storage.batch import ColumnBatch, Strings, null_column
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.log import ChangeLog
 from zeptodb.storage.memory import HostMemory
@@ -23,7 +23,7 @@ from zeptodb.storage.segments import Segments
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import CallerAlone, Workers
 from zeptodb.storage.writer import SegmentWriter
-from zeptodb.types import ColumnType, Field, Schema
+from zeptodb.types import ColumnType, Schema
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -34,7 +34,7 @@ _FORK = ExitStack()
 
 def _freeze_tables() -> None:
     """Wait until no other thread is inside a table: a fork copies locks as they are, and only the calling thread."""
-    for table in list(_TABLES):
+    for table in sorted(_TABLES, key=lambda table: table.freeze_rank, reverse=True):
         _FORK.enter_context(table.frozen())
 
 
@@ -48,8 +48,13 @@ os.register_at_fork(before=_freeze_tables, after_in_parent=_thaw_tables, after_i
 class Table:
     """Rows of one schema, parted by symbol, in time order within each; safe for any number of readers and writers.
 
-    The symbol column is not stored: it is a fact of the segment. `schema` is replaced once, when the first rows
-    settle whether a SYMBOL column holds integers or strings.
+    The symbol column is not stored: it is a fact of the segment. `schema` is replaced when the first rows settle
+    whether a SYMBOL column holds integers or strings, and by `reshape()`.
+
+    Attributes:
+        freeze_rank: higher for one that, while locked, takes the locks of others.
+        ttl_ns: rows older than this are to be removed from time to time; None: rows are kept.
+        attributes: by column, what ALTER TABLE ... SET ATTRIBUTE has asked for.
     """
 
     def __init__(
@@ -64,17 +69,18 @@ class Table:
     ) -> None:
         """Make an empty table. `workers` take part in large appends; None: nobody does."""
         self.name = name
-        self.schema = schema
-        self.dictionaries = tuple(Dictionary() if _is_coded(field) else None for field in schema.fields)
+        self.freeze_rank = 0
+        self.ttl_ns: int | None = None
+        self.attributes: dict[str, str] = {}
         self._memory = memory
         self._arena_size = arena_size
         self._workers = workers or CallerAlone()
         self._log = log
         self._write_lock = RLock()
         self._last_stamp = 0
-        self._writer = self._empty()
         self._generation = 0
         self._latest: tuple[Segments, Snapshot] | None = None
+        self._become(schema, _dictionaries(schema), self._empty(schema))
         _TABLES.add(self)
 
     # ---- reading -----------------------------------------------------------------------------------------------
@@ -123,7 +129,8 @@ class Table:
     def snapshot(self) -> Snapshot:
         """The rows as they are now, late ones merged; close it when done."""
         latest = self._latest
-        segments = self._writer.segments
+        schema, dictionaries, writer = self._shape
+        segments = writer.segments
         if latest is not None and latest[0] is segments:
             pin = segments.pin(latest[1].version)
             if pin is not None:
@@ -131,20 +138,21 @@ class Table:
         read = segments.read()
         if read is None:
             with self._write_lock:
-                segments = self._writer.segments
-                self._writer.merge_late()
+                schema, dictionaries, writer = self._shape
+                segments = writer.segments
+                writer.merge_late()
                 read = segments.read()
         if read is None:
             raise AssertionError("late rows appeared under the write lock")
         version, pin, symbols, lengths, addresses, validity, history = read
         snapshot = Snapshot(
             name=self.name,
-            schema=self.schema,
+            schema=schema,
             symbols=symbols,
             lengths=lengths,
-            addresses=self._with_symbol_row(addresses),
-            validity=self._with_symbol_row(validity),
-            dictionaries=self.dictionaries,
+            addresses=_with_symbol_row(schema, addresses),
+            validity=_with_symbol_row(schema, validity),
+            dictionaries=dictionaries,
             version=version,
             history=history,
             release=pin.release,
@@ -167,10 +175,6 @@ class Table:
         with self._write_lock, self._writer.segments.frozen():
             yield
 
-    def _with_symbol_row(self, stored: Int64Array) -> Int64Array:
-        symbol = self.schema.symbol_index
-        return stored if symbol < 0 else np.insert(stored, symbol, 0, axis=0)
-
     # ---- writing -----------------------------------------------------------------------------------------------
 
     def append(self, batch: ColumnBatch) -> int:
@@ -181,16 +185,17 @@ class Table:
         if batch.rows == 0:
             return 0
         with self._write_lock:
-            before = self.schema, self.dictionaries
+            before = self._shape
             try:
+                batch = self._widened(batch)
                 self._settle_symbol_kind(batch)
                 batch = self._stamped(batch)
                 if self._log is not None:
                     self._log.before_append(self.name, self.schema, batch)
-                self._writer.append(self._rows(batch))
+                self._writer.append(_rows(batch, self.schema, self.dictionaries))
             except BaseException:
                 if not self._writer.segments.row_count:  # nothing has settled the kind of symbols after all
-                    self.schema, self.dictionaries = before
+                    self._become(*before)
                 raise
         return batch.rows
 
@@ -202,10 +207,10 @@ class Table:
             batch = self._stamped(batch)
             if self._log is not None:
                 self._log.before_replace(self.name, self.schema, batch)
-            writer = self._empty()
-            writer.append(self._rows(batch))
+            writer = self._empty(self.schema)
+            writer.append(_rows(batch, self.schema, self.dictionaries))
             self._generation += 1
-            self._writer = writer
+            self._become(self.schema, self.dictionaries, writer)
         return batch.rows
 
     def change(self, compute: Callable[[Snapshot], ColumnBatch]) -> int:
@@ -219,15 +224,58 @@ class Table:
                 batch = compute(snapshot)
             return self.replace(batch)
 
-    def _empty(self) -> SegmentWriter:
-        symbol = self.schema.symbol_index
-        stored = [i for i in range(len(self.schema.fields)) if i != symbol]
-        timestamp = self.schema.timestamp_index
+    def reshape(self, schema: Schema, compute: Callable[[Snapshot], ColumnBatch]) -> int:
+        """Give the table other columns: `schema`, and as contents what `compute` makes of the present ones.
+
+        As in `change`; readers see the old columns or the new ones. Rows that writers prepared for the old columns are
+        taken if columns have only been added since.
+        """
+        with self._write_lock:
+            with Table.snapshot(self) as snapshot:
+                batch = compute(snapshot)
+            if self._log is not None:
+                self._log.before_replace(self.name, schema, batch)
+            dictionaries, writer = _dictionaries(schema), self._empty(schema)
+            writer.append(_rows(batch, schema, dictionaries))
+            self._generation += 1
+            self._become(schema, dictionaries, writer)
+        return batch.rows
+
+    def rename(self, name: str) -> None:
+        """Change the name; snapshots taken before keep the old one."""
+        with self._write_lock:
+            self.name = name
+            self._latest = None
+
+    def _become(self, schema: Schema, dictionaries: tuple[Dictionary | None, ...], writer: SegmentWriter) -> None:
+        """Set what belongs together; readers without the lock take it from `_shape`."""
+        self.schema = schema
+        self.dictionaries = dictionaries
+        self._writer = writer
+        self._shape = schema, dictionaries, writer
+        self._latest = None
+
+    def _widened(self, batch: ColumnBatch) -> ColumnBatch:
+        """A batch made before columns were added, with NULL in them."""
+        fields = self.schema.fields
+        given = len(batch.columns)
+        if given == len(fields):
+            return batch
+        if given > len(fields) or not all(field.is_nullable for field in fields[given:]):
+            raise InvalidInputError(f'The columns of table "{self.name}" changed meanwhile; read its schema and retry.')
+        absent = tuple(null_column(batch.rows, field.type) for field in fields[given:])
+        validity = tuple(np.zeros(batch.rows, np.bool_) for _ in absent)
+        return replace(batch, columns=batch.columns + absent, validity=batch.validity + validity)
+
+    def _empty(self, schema: Schema) -> SegmentWriter:
+        symbol = schema.symbol_index
+        stored = [i for i in range(len(schema.fields)) if i != symbol]
+        timestamp = schema.timestamp_index
         segments = Segments(
             self._memory,
             workers=self._workers,
             arena_size=self._arena_size,
-            dtypes=[self.schema.fields[i].type.dtype for i in stored],
+            dtypes=[schema.fields[i].type.dtype for i in stored],
             time_column=stored.index(timestamp) if timestamp >= 0 else -1,
         )
         return SegmentWriter(segments)
@@ -243,8 +291,7 @@ class Table:
             fields[column] = replace(fields[column], type=given)
             dictionaries = list(self.dictionaries)
             dictionaries[column] = Dictionary() if given is ColumnType.STRING else None
-            self.dictionaries = tuple(dictionaries)
-            self.schema = replace(self.schema, fields=tuple(fields))
+            self._become(replace(self.schema, fields=tuple(fields)), tuple(dictionaries), self._writer)
         elif (kind is ColumnType.STRING) != (given is ColumnType.STRING):
             words = {True: "strings", False: "integers"}
             raise InvalidTypeError(
@@ -261,34 +308,40 @@ class Table:
         columns[column] = np.full(batch.rows, self._last_stamp, dtype=np.int64)
         return replace(batch, columns=tuple(columns))
 
-    def _rows(self, batch: ColumnBatch) -> Rows:
-        symbol, timestamp = self.schema.symbol_index, self.schema.timestamp_index
-        physical = [self._physical(i, batch) for i in range(len(self.schema.fields))]
-        stored = [i for i in range(len(physical)) if i != symbol]
-        return Rows(
-            keys=physical[symbol].astype(np.int64, copy=False) if symbol >= 0 else None,
-            times=physical[timestamp].view(np.int64) if timestamp >= 0 else None,
-            values=tuple(physical[i] for i in stored),
-            validity=tuple(batch.validity[i] for i in stored),
-            count=batch.rows,
-            receipt=batch.receipt,
-        )
 
-    def _physical(self, index: int, batch: ColumnBatch) -> npt.NDArray[np.generic]:
-        """One column of a batch as the segments store it; a mismatch is an error of the caller that checked it."""
-        field, column = self.schema.fields[index], batch.columns[index]
-        dictionary = self.dictionaries[index]
-        array = dictionary.translate(column) if dictionary is not None and isinstance(column, Strings) else column
-        is_symbol = index == self.schema.symbol_index
-        if not isinstance(array, np.ndarray) or (array.dtype != field.type.dtype and not is_symbol):
-            raise InvalidTypeError(f'Column "{field.name}" wants {field.type.dtype}, got {array!r:.80}.')
-        if array.shape != (batch.rows,):
-            raise InvalidInputError(f'Column "{field.name}" has shape {array.shape}, the batch {batch.rows} rows.')
-        return np.ascontiguousarray(array)
+def _rows(batch: ColumnBatch, schema: Schema, dictionaries: tuple[Dictionary | None, ...]) -> Rows:
+    symbol, timestamp = schema.symbol_index, schema.timestamp_index
+    physical = [_physical(i, batch, schema, dictionaries[i]) for i in range(len(schema.fields))]
+    stored = [i for i in range(len(physical)) if i != symbol]
+    return Rows(
+        keys=physical[symbol].astype(np.int64, copy=False) if symbol >= 0 else None,
+        times=physical[timestamp].view(np.int64) if timestamp >= 0 else None,
+        values=tuple(physical[i] for i in stored),
+        validity=tuple(batch.validity[i] for i in stored),
+        count=batch.rows,
+        receipt=batch.receipt,
+    )
 
 
-def _is_coded(field: Field) -> bool:
-    return field.type is ColumnType.STRING
+def _physical(index: int, batch: ColumnBatch, schema: Schema, dictionary: Dictionary | None) -> npt.NDArray[np.generic]:
+    """One column of a batch as the segments store it; a mismatch is an error of the caller that checked it."""
+    field, column = schema.fields[index], batch.columns[index]
+    array = dictionary.translate(column) if dictionary is not None and isinstance(column, Strings) else column
+    is_symbol = index == schema.symbol_index
+    if not isinstance(array, np.ndarray) or (array.dtype != field.type.dtype and not is_symbol):
+        raise InvalidTypeError(f'Column "{field.name}" wants {field.type.dtype}, got {array!r:.80}.')
+    if array.shape != (batch.rows,):
+        raise InvalidInputError(f'Column "{field.name}" has shape {array.shape}, the batch {batch.rows} rows.')
+    return np.ascontiguousarray(array)
+
+
+def _with_symbol_row(schema: Schema, stored: Int64Array) -> Int64Array:
+    symbol = schema.symbol_index
+    return stored if symbol < 0 else np.insert(stored, symbol, 0, axis=0)
+
+
+def _dictionaries(schema: Schema) -> tuple[Dictionary | None, ...]:
+    return tuple(Dictionary() if field.type is ColumnType.STRING else None for field in schema.fields)
 
 
 def _nothing() -> None:

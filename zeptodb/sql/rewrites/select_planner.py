@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
 from zeptodb.sql.duckdb_names import name_of, written_names
+from zeptodb.sql.expand import ColumnsOf, no_columns
 from zeptodb.sql.literals import with_literals
 from zeptodb.sql.naming import column_name
 from zeptodb.sql.plan import Planned
@@ -28,6 +29,7 @@ class SelectPlanner:
         catalog: the tables.
         capabilities: of the backend.
         now_ns: what now() means.
+        columns_of: gives the columns of files.
     """
 
     text: str
@@ -35,6 +37,7 @@ class SelectPlanner:
     catalog: Catalog
     capabilities: Capabilities
     now_ns: int
+    columns_of: ColumnsOf = no_columns
 
     def plan(self, select: exp.Expr) -> Planned:
         """The native plan of a SELECT that may stand anywhere in the statement, or the reasons against one."""
