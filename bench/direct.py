@@ -35,6 +35,9 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
     def vwap_of_range() -> object:
         return pipeline.vwap(symbol=1, from_ns=DAY_START_NS + rows // 10, to_ns=DAY_START_NS + rows // 10 * 9)
 
+    def count() -> object:
+        return pipeline.count(symbol=1)
+
     def get_column() -> object:
         return pipeline.get_column(symbol=1, name="price")
 
@@ -45,6 +48,7 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
     yield Benchmark(
         "vwap(symbol, from_ns, to_ns) of 80 % of them, from summaries", (Contender(ZEPTODB, vwap_of_range),)
     )
+    yield Benchmark("count(symbol)", (Contender(ZEPTODB, count),))
     yield Benchmark("get_column(symbol, name)", (Contender(ZEPTODB, get_column),))
     yield Benchmark("ingest(), per call", (Loading(ingest_calls).contender(),), rows=1, calls=CALLS)
     yield Benchmark(
