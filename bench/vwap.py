@@ -18,10 +18,18 @@ SQL = "SELECT symbol, vwap(price, volume) AS vwap, sum(volume) AS volume FROM tr
 DUCKDB_SQL = (
     "SELECT symbol, sum(price * volume) / sum(volume) AS vwap, sum(volume) AS volume FROM trades GROUP BY symbol"
 )
+SIX = "max(price) AS high, min(price) AS low, avg(price) AS mean, stddev(price) AS deviation"
+SIX_SQL = f"SELECT symbol, first(price) AS open, last(price) AS close, {SIX} FROM trades GROUP BY symbol"
+# rowid is the order of time with ties by arrival; DuckDB's own first() and last() do not promise any order
+DUCKDB_SIX_SQL = (
+    f"SELECT symbol, arg_min(price, rowid) AS open, arg_max(price, rowid) AS close, {SIX} FROM trades GROUP BY symbol"
+)
 
 
 def benchmarks(trades: Trades) -> Iterator[Benchmark]:
-    """SQL VWAP and volume by symbol, scanned and from summaries; numpy.sum over the same two columns as a yardstick."""
+    """SQL VWAP and volume by symbol, scanned and from summaries; numpy.sum over the same two columns as a yardstick;
+    and six other aggregates at once.
+    """
     query = (
         trades.frame.lazy()
         .group_by("symbol")
@@ -41,6 +49,27 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
             row_bytes=16,
             ran_on=ran_on(pipeline, SQL),
         )
+    price = pl.col("price")
+    six = (
+        trades.frame.lazy()
+        .group_by("symbol")
+        .agg(
+            open=price.first(),
+            close=price.last(),
+            high=price.max(),
+            low=price.min(),
+            mean=price.mean(),
+            deviation=price.std(),
+        )
+    )
+    yield Benchmark(
+        "first, last, min, max, avg, stddev by symbol, scanned",
+        (zeptodb_sql(scanning, SIX_SQL), duckdb_sql(trades.connection, DUCKDB_SIX_SQL), polars_lazy(six)),
+        keys=("symbol",),
+        rows=trades.rows,
+        row_bytes=8,
+        ran_on=ran_on(scanning, SIX_SQL),
+    )
     scanning.stop()
     yield yardstick(trades)
 
