@@ -40,6 +40,9 @@ _READS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BUSY = (429, 503)
+_PIECE_BYTES = 1 << 20
+_TOLD_BYTES = 4096
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class ApexConnection:
@@ -134,10 +137,11 @@ class ApexConnection:
             if response.headers.get("X-ClickHouse-Format") is None:
                 response.drain_conn()
                 return pa.table({})
-            with pa.ipc.open_stream(response) as reader:
-                table = reader.read_all()
-            response.drain_conn()
-            return table
+            data = _whole_body(response)
+            if data.slice(max(0, data.size - len(_END_OF_STREAM))).to_pybytes() != _END_OF_STREAM:
+                raise pa.ArrowInvalid(_told_error(data.slice(max(0, data.size - _TOLD_BYTES)).to_pybytes()))
+            with pa.ipc.open_stream(data) as reader:
+                return reader.read_all()
         except (pa.ArrowException, OSError, urllib3.exceptions.HTTPError) as error:
             raise ServerUnreachableError(
                 f"The answer of {self._host}:{self._port} broke off midway: {error}"
@@ -304,6 +308,31 @@ def connect(
 ) -> ApexConnection:
     """A connection to the `zepto_server` at that address; see `ApexConnection`. Nothing is sent yet."""
     return ApexConnection(host, port, api_key, timeout=timeout, secure=secure, ca_file=ca_file, retries=retries)
+
+
+def _whole_body(response: urllib3.BaseHTTPResponse) -> pa.Buffer:
+    """A body in one piece of Arrow's memory, where columns then lie as they arrived."""
+    import pyarrow as pa
+
+    length = response.headers.get("Content-Length")
+    if length is None:
+        return pa.py_buffer(response.read(decode_content=False))
+    buffer = pa.allocate_buffer(int(length))
+    view = memoryview(buffer).cast("B")
+    position = 0
+    while position < len(view):
+        piece = response.read(_PIECE_BYTES, decode_content=False)
+        if not piece:
+            raise urllib3.exceptions.IncompleteRead(position, len(view) - position)
+        view[position : position + len(piece)] = piece
+        position += len(piece)
+    return buffer
+
+
+def _told_error(data: bytes) -> str:
+    """What the server wrote into an answer that it could not finish."""
+    told = data.rpartition(b"Code: ")[2]
+    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if told else "it has no end"
 
 
 def _read(data: object) -> pa.Table:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from zeptodb.errors import ServerError, ZeptoError
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.compression import chosen_encoding, compressed, framed
-from zeptodb.server.formats.output import Answer
+from zeptodb.server.formats.output import Answer, arrow_bytes
 from zeptodb.server.logs import log
 from zeptodb.server.requests import Options
 from zeptodb.server.service import Outcome
@@ -60,7 +60,7 @@ class Prepared:
         self.headers = common_headers(options)
         self.headers["X-ClickHouse-Summary"] = _summary(outcome)
         self.body: bytes | None = b""
-        self.pieces: Iterator[bytes] = iter(())
+        self.pieces: Iterator[bytes | memoryview] = iter(())
         answer, chosen = outcome.answer, outcome.format
         if answer is None or chosen is None:
             return
@@ -68,13 +68,18 @@ class Prepared:
         self.headers["Content-Type"] = chosen.media_type
         self.pieces = _encoded(chosen.write(answer), options, accepted, self.headers)
         self.body = b"".join(self.pieces) if _is_whole(answer) else None
+        length = arrow_bytes(answer, chosen) if self.body is None else None
+        if length is not None and "Content-Encoding" not in self.headers and not options.flag("compress"):
+            self.headers["Content-Length"] = str(length)
 
 
 def _is_whole(answer: Answer) -> bool:
     return int(answer.table.nbytes) <= WHOLE_BYTES
 
 
-def _encoded(pieces: Iterator[bytes], options: Options, accepted: str, headers: dict[str, str]) -> Iterator[bytes]:
+def _encoded(
+    pieces: Iterator[bytes | memoryview], options: Options, accepted: str, headers: dict[str, str]
+) -> Iterator[bytes | memoryview]:
     if options.flag("compress"):
         return framed(pieces)
     encoding = chosen_encoding(accepted) if options.flag("enable_http_compression") else None
@@ -110,7 +115,8 @@ class StreamedAnswer(Response):
         self._tag = secrets.token_hex(8)
         prepared.headers["X-ClickHouse-Exception-Tag"] = self._tag
         super().__init__(None, 200, prepared.headers)
-        del self.headers["content-length"]
+        if "Content-Length" not in prepared.headers:
+            del self.headers["content-length"]
         self._pieces = prepared.pieces
         self._executor = executor
         self._timeout_seconds = timeout_seconds
@@ -135,7 +141,7 @@ class StreamedAnswer(Response):
         finally:
             self._pieces = iter(())
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> bytes | memoryview | None:
         """The next piece; an error becomes the last one."""
         try:
             return next(self._pieces, None)
