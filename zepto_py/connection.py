@@ -21,7 +21,7 @@ from zepto_py.imports import (
     pandas_columns,
     polars_columns,
 )
-from zepto_py.remote import error_of, parameter_text
+from zepto_py.remote import error_of, parameter_text, stream_parts
 from zeptodb.errors import InvalidInputError, ServerUnreachableError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ApexConnection:
                 f"timeout is {timeout!r} and retries {retries!r}; give a positive and a whole number."
             )
         self._host, self._port, self._retries = host, port, retries
-        headers = {"User-Agent": "zepto_py", "X-ClickHouse-Database": "default"}
+        self._headers = headers = {"User-Agent": "zepto_py", "X-ClickHouse-Database": "default"}
         if api_key is not None:
             headers["Authorization"] = f"Bearer {api_key}"
         common = {
@@ -241,12 +241,9 @@ class ApexConnection:
         return self._insert(pa.table(given), options)
 
     def _insert(self, table: pa.Table, options: Mapping[str, str]) -> int:
-        import pyarrow as pa
-
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        response = self._request("POST", "/insert/arrow", options, sink.getvalue().to_pybytes(), is_safe=False)
+        parts = stream_parts(table)
+        length = {"Content-Length": str(sum(map(len, parts)))}
+        response = self._request("POST", "/insert/arrow", options, parts, is_safe=False, headers=length)
         self._require_ok(response)
         stored = response.json()["rows"]
         response.release_conn()
@@ -269,7 +266,14 @@ class ApexConnection:
             raise error_of(response.status, response.headers, text)
 
     def _request(
-        self, method: str, path: str, options: Mapping[str, str], body: bytes | None, *, is_safe: bool
+        self,
+        method: str,
+        path: str,
+        options: Mapping[str, str],
+        body: bytes | list[bytes] | None,
+        *,
+        is_safe: bool,
+        headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{path}?{urlencode(options)}" if options else path
         retries = urllib3.Retry(
@@ -285,7 +289,14 @@ class ApexConnection:
             raise_on_status=False,
         )
         try:
-            return self._pool.urlopen(method, url, body=body, retries=retries, preload_content=False)
+            return self._pool.urlopen(
+                method,
+                url,
+                body=body,
+                headers={**self._headers, **(headers or {})},
+                retries=retries,
+                preload_content=False,
+            )
         except urllib3.exceptions.HTTPError as error:
             raise ServerUnreachableError(
                 f"{self._host}:{self._port} did not answer: {error}. Is zepto_server running there"

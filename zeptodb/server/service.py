@@ -27,6 +27,7 @@ from zeptodb.server.settings import ServerSettings
 from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement, tokens
 from zeptodb.server.system_tables import DATABASE, Facts, system_table
 from zeptodb.server.translate import needs_translation, parse_clickhouse, system_tables_of, translated
+from zeptodb.sql.limits import MAX_STATEMENT_BYTES
 from zeptodb.storage.table import Table
 
 
@@ -80,7 +81,7 @@ class Service:
             insert, end = head
             call.entry.text = data[:end].decode("utf-8", "replace")
             return self._insert(insert, data, end, call, began)
-        text = as_text(data)
+        text = _statement_text(data)
         call.entry.text = text
         statement = read_statement(text)
         call.grant.require(statement.kind, read_only=call.options.read_only)
@@ -123,7 +124,7 @@ class Service:
         try:
             rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
         except NotLiteralError:  # expressions among the values: the engine works them out
-            rows = _count_of(self._columns(read_statement(as_text(data)), call).table)
+            rows = _count_of(self._columns(read_statement(_statement_text(data)), call).table)
         return Outcome(None, None, 0, rows, time.perf_counter() - began, len(data) - start)
 
     # ---- queries ---------------------------------------------------------------------------------------------------
@@ -236,6 +237,17 @@ def _better(first: ServerError, second: ServerError) -> ServerError:
     """Of the errors as our statement and as ClickHouse's, the one that says more."""
     is_ours = second.code in _RETRIED and first.code != Code.UNKNOWN_FUNCTION.number
     return first if is_ours or second.code == Code.SYNTAX_ERROR.number else second
+
+
+def _statement_text(data: bytes) -> str:
+    """A statement as text; raises when it is longer than any may be, before anything looks at it."""
+    if len(data) > MAX_STATEMENT_BYTES:
+        raise failure(
+            Code.QUERY_IS_TOO_LARGE,
+            f"The statement has {len(data):,} bytes, and {MAX_STATEMENT_BYTES:,} are allowed; give long lists as "
+            "parameters, and rows as data in a format.",
+        )
+    return as_text(data)
 
 
 def _own(table: pa.Table) -> Columns:
