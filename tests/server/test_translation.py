@@ -75,6 +75,29 @@ def test_describe_has_the_seven_columns_that_clients_expect(http: Http) -> None:
     assert http.text('DESC TABLE "default"."trades" FORMAT TSKV').startswith("name=symbol\ttype=Int64\t")
 
 
+def test_views_are_listed_and_described(http: Http) -> None:
+    http.text("CREATE VIEW bars AS SELECT symbol, max(price) AS high FROM trades GROUP BY symbol")
+    assert http.text("SHOW TABLES") == "trades\nbars\n"
+    assert http.text("EXISTS TABLE bars") == "1\n"
+    described = [line.split("\t")[:2] for line in http.text("DESCRIBE TABLE bars").splitlines()]
+    assert described == [["symbol", "Int64"], ["high", "Int64"]]
+    assert http.text("SELECT engine FROM system.tables WHERE name = 'bars'") == "View\n"
+    http.text("DROP VIEW bars")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DESC (SELECT symbol, countIf(price > 1) AS n FROM trades GROUP BY (symbol))",
+        "DESCRIBE SELECT 1 AS symbol, 2 AS n",
+    ],
+)
+def test_queries_are_described(http: Http, sql: str) -> None:
+    text = http.text(f"{sql} FORMAT TSKV")
+    assert text.startswith("name=symbol\ttype=Int")
+    assert "\nname=n\ttype=Int" in text
+
+
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [

@@ -66,8 +66,14 @@ class Prepared:
             return
         self.headers["X-ClickHouse-Format"] = chosen.name
         self.headers["Content-Type"] = chosen.media_type
-        self.pieces = _encoded(chosen.write(answer), options, accepted, self.headers)
-        self.body = b"".join(self.pieces) if _is_whole(answer) else None
+        is_whole = _is_whole(answer)
+        pieces = chosen.write(answer)
+        if not is_whole:
+            tag = secrets.token_hex(8)
+            self.headers["X-ClickHouse-Exception-Tag"] = tag
+            pieces = _told(pieces, tag)
+        self.pieces = _encoded(pieces, options, accepted, self.headers)
+        self.body = b"".join(self.pieces) if is_whole else None
         length = arrow_bytes(answer, chosen) if self.body is None else None
         if length is not None and "Content-Encoding" not in self.headers and not options.flag("compress"):
             self.headers["Content-Length"] = str(length)
@@ -112,8 +118,6 @@ class StreamedAnswer(Response):
     """
 
     def __init__(self, prepared: Prepared, executor: Executor, *, timeout_seconds: float) -> None:
-        self._tag = secrets.token_hex(8)
-        prepared.headers["X-ClickHouse-Exception-Tag"] = self._tag
         super().__init__(None, 200, prepared.headers)
         if "Content-Length" not in prepared.headers:
             del self.headers["content-length"]
@@ -128,7 +132,7 @@ class StreamedAnswer(Response):
         loop = asyncio.get_running_loop()
         try:
             while True:
-                piece = await loop.run_in_executor(self._executor, self._next)
+                piece = await loop.run_in_executor(self._executor, next, self._pieces, None)
                 if piece is None:
                     break
                 if not piece:
@@ -141,16 +145,17 @@ class StreamedAnswer(Response):
         finally:
             self._pieces = iter(())
 
-    def _next(self) -> bytes | memoryview | None:
-        """The next piece; an error becomes the last one."""
-        try:
-            return next(self._pieces, None)
-        except ZeptoError as error:
-            reason = failure_of(error)
-        except Exception as error:  # noqa: BLE001 - the status has been sent: all that is left is the body
-            log(logging.ERROR, "an answer failed midway", error=f"{type(error).__name__}: {error}")
-            reason = failure(Code.LOGICAL_ERROR, f"The answer failed midway: {type(error).__name__}.")
-        self._pieces = iter(())
-        text = error_text(reason).encode("utf-8", "replace")
-        tag = self._tag.encode()
-        return b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (tag, text, len(text), tag)
+
+def _told(pieces: Iterator[bytes | memoryview], tag: str) -> Iterator[bytes | memoryview]:
+    """The pieces; an error among them becomes the last one, as ClickHouse writes it behind what was sent."""
+    try:
+        yield from pieces
+        return
+    except ZeptoError as error:
+        reason = failure_of(error)
+    except Exception as error:  # noqa: BLE001 - the status has been sent: all that is left is the body
+        log(logging.ERROR, "an answer failed midway", error=f"{type(error).__name__}: {error}")
+        reason = failure(Code.LOGICAL_ERROR, f"The answer failed midway: {type(error).__name__}.")
+    text = error_text(reason).encode("utf-8", "replace")
+    mark = tag.encode()
+    yield b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (mark, text, len(text), mark)

@@ -13,7 +13,7 @@ from sqlglot import exp
 from zeptodb.errors import ServerError
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
-from zeptodb.server.catalog_statements import catalog_answer
+from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
 from zeptodb.server.formats.input_text import NotLiteralError
@@ -25,7 +25,7 @@ from zeptodb.server.running import RunningStatement, RunningStatements
 from zeptodb.server.sessions import Sessions, assignments
 from zeptodb.server.settings import ServerSettings
 from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement, tokens
-from zeptodb.server.system_tables import DATABASE, Facts, system_table
+from zeptodb.server.system_tables import DATABASE, Facts, described, system_table
 from zeptodb.server.translate import needs_translation, parse_clickhouse, system_tables_of, translated
 from zeptodb.sql.limits import MAX_STATEMENT_BYTES
 from zeptodb.storage.table import Table
@@ -133,7 +133,11 @@ class Service:
         if statement.kind == "kill":
             return _own(self._kill(statement))
         if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
-            table = catalog_answer(statement, self.facts(call.grant))
+            facts = self.facts(call.grant)
+            query = query_to_describe(statement, facts)
+            if query is not None:
+                return self._described(query, call)
+            table = catalog_answer(statement, facts)
             if table is not None:
                 return _own(table)
         sql, params = bind_parameters(statement.text, call.options.query_parameters)
@@ -148,6 +152,13 @@ class Service:
                 return self._run_translated(sql, params, call)
             except ServerError as second:
                 raise _better(error, second) from second
+
+    def _described(self, query: str, call: Call) -> Columns:
+        """The columns of a query, which is not run."""
+        nested = query if query.startswith("(") else f"({query})"
+        inner = read_statement(f"SELECT * FROM {nested} AS described LIMIT 0")
+        answer = answer_of(self._columns(inner, call).table)
+        return _own(described(answer.names, answer.types))
 
     def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         call.grant.require_tables_of(sql, self.pipeline.catalog)
@@ -216,8 +227,10 @@ class Service:
 
     def facts(self, grant: Grant) -> Facts:
         """What system tables may tell the holder of a grant."""
-        tables: list[Table] = [table for table in self.pipeline.catalog.tables() if grant.may_see(table.name)]
-        return Facts(tables, self.running.entries() if grant.is_admin else (), grant.user)
+        catalog = self.pipeline.catalog
+        tables: list[Table] = [table for table in catalog.tables() if grant.may_see(table.name)]
+        views = [view.name for view in catalog.views() if view.table is None and grant.may_see(view.name)]
+        return Facts(tables, self.running.entries() if grant.is_admin else (), grant.user, views)
 
     def _timeout(self, options: Options) -> float:
         asked = options.number("max_execution_time")
