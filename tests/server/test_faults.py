@@ -68,8 +68,16 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_a_statement_over_its_time_ends(http: Http) -> None:
-    answer = http.post(ENDLESS, max_execution_time=1)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        ENDLESS,
+        "SELECT version(), (SELECT sum(a.range * b.range % 7) FROM range(3000000) a, range(3000000) b)",
+        "SELECT count(*) FROM system.columns a, range(3000000) b, range(3000000) c WHERE (b.range * c.range) % 7 = 3",
+    ],
+)
+def test_a_statement_over_its_time_ends(http: Http, sql: str) -> None:
+    answer = http.post(sql, max_execution_time=1)
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
     assert running(http) == []
 

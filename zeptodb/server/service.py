@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-from sqlglot import exp
 
 from zeptodb.errors import ServerError
 from zeptodb.pipeline import Pipeline
@@ -172,14 +171,15 @@ class Service:
         )
 
     def _run_translated(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
-        """Run a statement of ClickHouse's; on its own over the system tables if it names some, or no table at all."""
+        """Run a statement of ClickHouse's; over the system tables alone if it names some."""
         facts = self.facts(call.grant)
         tree = translated(parse_clickhouse(sql), facts)
         named = system_tables_of(tree)
-        if named or (isinstance(tree, exp.Query) and tree.find(exp.Table) is None):
+        if named:
             tables = {own: system_table(name, facts) for own, name in named.items()}
-            rows_read = sum(table.num_rows for table in tables.values())
-            return Columns(run_over(self.pipeline, tree, tables, params), rows_read, "duckdb")
+            return run_over(
+                self.pipeline, tree, tables, params, statement=call.entry, timeout_seconds=self._timeout(call.options)
+            )
         return self._run(tree.sql("duckdb"), params, call)
 
     # ---- sessions and running statements ---------------------------------------------------------------------------
@@ -203,7 +203,6 @@ class Service:
 
     def cancel(self, entry: RunningStatement) -> None:
         """End a statement at its next step."""
-        entry.is_cancelled.set()
         cancel(self.pipeline, entry)
 
     def _kill(self, statement: Statement) -> pa.Table:
