@@ -16,10 +16,10 @@ DEPENDENCIES := $(VENV)/.dependencies
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench lock format clean
+.PHONY: help venv demo test check bench bench-server lock format clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED)  ## set up .venv with the locked packages and this project (editable)
 
@@ -34,6 +34,9 @@ check: $(INSTALLED)  ## lint, format, types and layers, changing nothing
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-server: $(INSTALLED)  ## measure the server over the loopback; BENCH_ARGS="..." is passed on
+	$(BIN)/python -m bench.server $(BENCH_ARGS)
 
 bench: $(INSTALLED)  ## run the benchmarks; BENCH_ARGS="..." is passed on
 	$(BIN)/python -m bench $(BENCH_ARGS)

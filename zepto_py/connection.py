@@ -21,7 +21,7 @@ from zepto_py.imports import (
     pandas_columns,
     polars_columns,
 )
-from zepto_py.remote import error_of, parameter_text
+from zepto_py.remote import error_of, parameter_text, stream_parts
 from zeptodb.errors import InvalidInputError, ServerUnreachableError
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ _READS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BUSY = (429, 503)
+_PIECE_BYTES = 1 << 20
+_TOLD_BYTES = 4096
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class ApexConnection:
@@ -73,7 +76,7 @@ class ApexConnection:
                 f"timeout is {timeout!r} and retries {retries!r}; give a positive and a whole number."
             )
         self._host, self._port, self._retries = host, port, retries
-        headers = {"User-Agent": "zepto_py", "X-ClickHouse-Database": "default"}
+        self._headers = headers = {"User-Agent": "zepto_py", "X-ClickHouse-Database": "default"}
         if api_key is not None:
             headers["Authorization"] = f"Bearer {api_key}"
         common = {
@@ -134,10 +137,11 @@ class ApexConnection:
             if response.headers.get("X-ClickHouse-Format") is None:
                 response.drain_conn()
                 return pa.table({})
-            with pa.ipc.open_stream(response) as reader:
-                table = reader.read_all()
-            response.drain_conn()
-            return table
+            data = _whole_body(response)
+            if data.slice(max(0, data.size - len(_END_OF_STREAM))).to_pybytes() != _END_OF_STREAM:
+                raise pa.ArrowInvalid(_told_error(data.slice(max(0, data.size - _TOLD_BYTES)).to_pybytes()))
+            with pa.ipc.open_stream(data) as reader:
+                return reader.read_all()
         except (pa.ArrowException, OSError, urllib3.exceptions.HTTPError) as error:
             raise ServerUnreachableError(
                 f"The answer of {self._host}:{self._port} broke off midway: {error}"
@@ -237,12 +241,9 @@ class ApexConnection:
         return self._insert(pa.table(given), options)
 
     def _insert(self, table: pa.Table, options: Mapping[str, str]) -> int:
-        import pyarrow as pa
-
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        response = self._request("POST", "/insert/arrow", options, sink.getvalue().to_pybytes(), is_safe=False)
+        parts = stream_parts(table)
+        length = {"Content-Length": str(sum(map(len, parts)))}
+        response = self._request("POST", "/insert/arrow", options, parts, is_safe=False, headers=length)
         self._require_ok(response)
         stored = response.json()["rows"]
         response.release_conn()
@@ -265,7 +266,14 @@ class ApexConnection:
             raise error_of(response.status, response.headers, text)
 
     def _request(
-        self, method: str, path: str, options: Mapping[str, str], body: bytes | None, *, is_safe: bool
+        self,
+        method: str,
+        path: str,
+        options: Mapping[str, str],
+        body: bytes | list[bytes] | None,
+        *,
+        is_safe: bool,
+        headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{path}?{urlencode(options)}" if options else path
         retries = urllib3.Retry(
@@ -281,7 +289,14 @@ class ApexConnection:
             raise_on_status=False,
         )
         try:
-            return self._pool.urlopen(method, url, body=body, retries=retries, preload_content=False)
+            return self._pool.urlopen(
+                method,
+                url,
+                body=body,
+                headers={**self._headers, **(headers or {})},
+                retries=retries,
+                preload_content=False,
+            )
         except urllib3.exceptions.HTTPError as error:
             raise ServerUnreachableError(
                 f"{self._host}:{self._port} did not answer: {error}. Is zepto_server running there"
@@ -304,6 +319,31 @@ def connect(
 ) -> ApexConnection:
     """A connection to the `zepto_server` at that address; see `ApexConnection`. Nothing is sent yet."""
     return ApexConnection(host, port, api_key, timeout=timeout, secure=secure, ca_file=ca_file, retries=retries)
+
+
+def _whole_body(response: urllib3.BaseHTTPResponse) -> pa.Buffer:
+    """A body in one piece of Arrow's memory, where columns then lie as they arrived."""
+    import pyarrow as pa
+
+    length = response.headers.get("Content-Length")
+    if length is None:
+        return pa.py_buffer(response.read(decode_content=False))
+    buffer = pa.allocate_buffer(int(length))
+    view = memoryview(buffer).cast("B")
+    position = 0
+    while position < len(view):
+        piece = response.read(_PIECE_BYTES, decode_content=False)
+        if not piece:
+            raise urllib3.exceptions.IncompleteRead(position, len(view) - position)
+        view[position : position + len(piece)] = piece
+        position += len(piece)
+    return buffer
+
+
+def _told_error(data: bytes) -> str:
+    """What the server wrote into an answer that it could not finish."""
+    told = data.rpartition(b"Code: ")[2]
+    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if told else "it has no end"
 
 
 def _read(data: object) -> pa.Table:

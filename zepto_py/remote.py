@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from zeptodb.errors import (
     AccessDeniedError,
@@ -17,6 +19,9 @@ from zeptodb.errors import (
     ServerBusyError,
     ServerError,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BY_NAME: dict[str, type[ServerError]] = {
     "UNKNOWN_TABLE": RemoteTableError,
@@ -54,6 +59,37 @@ def error_of(status: int, headers: Mapping[str, str], text: str) -> ServerError:
     name = found["name"]
     kind = _BY_NAME.get(name) or _BY_STATUS.get(status, ServerError)
     return kind(found["message"], code=int(found["code"]), name=name, status=status)
+
+
+class _Parts(io.RawIOBase):
+    """Keeps what is written to it, without a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Any] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        part = data if isinstance(data, bytes) else memoryview(data).cast("B")  # type: ignore[arg-type]
+        self.parts.append(part)
+        self._position += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._position
+
+
+def stream_parts(table: pa.Table) -> list[Any]:
+    """A table as an Arrow IPC stream: pieces of bytes, those of columns still where the columns are."""
+    import pyarrow as pa
+
+    sink = _Parts()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.parts
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "'": "\\'"})

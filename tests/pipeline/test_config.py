@@ -14,6 +14,7 @@ from zeptodb import Pipeline, PipelineConfig, StorageMode
 
 AVAILABLE = {
     "arena_size", "drain_batch_size", "queue_capacity", "overflow", "num_threads", "memory_limit", "summaries",
+    "allowed_directories",
 }  # fmt: skip
 AWAY_FROM_DEFAULT = {
     "storage_mode": StorageMode.PURE_ON_DISK,
@@ -49,11 +50,30 @@ def test_numbers_that_make_no_sense_name_their_field(name, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("storage_mode", "PURE_IN_MEMORY"), ("overflow", True), ("wal_sync", "fsync"), ("summaries", 1)]
+    ("name", "value"),
+    [
+        ("storage_mode", "PURE_IN_MEMORY"),
+        ("overflow", True),
+        ("wal_sync", "fsync"),
+        ("summaries", 1),
+        ("allowed_directories", ["."]),
+    ],
 )
 def test_choices_that_there_are_not_name_their_field(name, value):
     with pytest.raises(zeptodb.ConfigError, match=f"^{name} is "):
         PipelineConfig(**{name: value})
+
+
+def test_sql_reaches_only_files_in_allowed_directories(tmp_path):
+    (tmp_path / "in").mkdir()
+    for folder in (tmp_path, tmp_path / "in"):
+        (folder / "a.csv").write_text("x\n1\n")
+    locked = Pipeline(PipelineConfig(allowed_directories=(tmp_path / "in",)), backend="cpu")
+    assert locked.execute(f"SELECT * FROM read_csv('{tmp_path / 'in' / 'a.csv'}')").rows == [[1]]
+    assert "Permission" in locked.execute(f"SELECT * FROM read_csv('{tmp_path / 'a.csv'}')").error
+    assert "Permission" in locked.execute(f"SELECT * FROM read_csv('{tmp_path / 'in' / '..' / 'a.csv'}')").error
+    with pytest.raises(zeptodb.ConfigError, match="no such folder"):
+        PipelineConfig(allowed_directories=(tmp_path / "none",))
 
 
 def test_a_configuration_is_a_value():

@@ -41,6 +41,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     settings = ServerSettings(port=0, backend="cpu", require_auth=True, keys=file)
     with BackgroundServer(settings) as server, urllib3.PoolManager(retries=False) as pool:
         server.pipeline.execute("CREATE TABLE secret (symbol STRING, price DOUBLE)").raise_for_error()
+        server.pipeline.execute("CREATE VIEW disguised AS SELECT * FROM secret").raise_for_error()
         yield Guarded(Http(pool, server.url), file, keys, server)
 
 
@@ -188,6 +189,9 @@ def test_a_key_for_single_tables_sees_only_these(guarded: Guarded) -> None:
         "SELECT * FROM pragma_table_info('secret')",
         "SELECT * FROM memory.main.secret",
         "SELECT * FROM {t:Identifier}",
+        "SELECT * FROM disguised",
+        "DESCRIBE disguised",
+        "DESC (SELECT * FROM secret)",
     ],
 )
 def test_no_way_around_the_tables_of_a_key(guarded: Guarded, sql: str) -> None:

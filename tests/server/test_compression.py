@@ -83,7 +83,7 @@ def test_broken_compression_is_refused(http: Http, encoding: str, damage: str) -
 
 @pytest.mark.parametrize("encoding", PACK)
 def test_a_bomb_is_stopped_at_the_limit(http: Http, encoding: str) -> None:
-    bomb = PACK[encoding](b"SELECT 1 --" + bytes(200_000_000))
+    bomb = PACK[encoding](b"SELECT 1 --" + bytes(30_000_000))
     answer = http.post(bomb, headers={"Content-Encoding": encoding})
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (413, "223"), answer.data
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import clickhouse_connect
 import pytest
 import urllib3
+from clickhouse_connect.driver.exceptions import StreamFailureError
 
 from tests.server.http import Http
+from zeptodb.errors import InvalidInputError
+from zeptodb.server.formats import output
 from zeptodb.server.serve import BackgroundServer
 from zeptodb.server.settings import ServerSettings
 
@@ -62,8 +68,16 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_a_statement_over_its_time_ends(http: Http) -> None:
-    answer = http.post(ENDLESS, max_execution_time=1)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        ENDLESS,
+        "SELECT version(), (SELECT sum(a.range * b.range % 7) FROM range(3000000) a, range(3000000) b)",
+        "SELECT count(*) FROM system.columns a, range(3000000) b, range(3000000) c WHERE (b.range * c.range) % 7 = 3",
+    ],
+)
+def test_a_statement_over_its_time_ends(http: Http, sql: str) -> None:
+    answer = http.post(sql, max_execution_time=1)
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
     assert running(http) == []
 
@@ -220,3 +234,36 @@ def test_many_clients_write_and_read_and_lose_nothing(tmp_path: object) -> None:
         with ThreadPoolExecutor(16) as threads:
             written = sum(threads.map(client, range(16)))
         assert http.text("SELECT count(*) FROM trades") == f"{written}\n"
+
+
+def test_an_error_midway_is_told_in_the_body(
+    http: Http, server: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = output.output_format("Native")
+
+    def breaks(answer: output.Answer) -> Iterator[output.Piece]:
+        pieces = real.write(answer)
+        yield next(pieces)
+        if answer.table.num_rows > 1000:  # not what clients ask when they connect
+            raise InvalidInputError("the rest is gone")
+
+    monkeypatch.setitem(output._BY_NAME, "native", replace(real, write=breaks))
+    answer = http.post("SELECT range FROM range(150000) FORMAT Native")
+    tag = answer.headers["X-ClickHouse-Exception-Tag"].encode()
+    text, length = re.search(
+        rb"\r\n__exception__\r\n%s\r\n(.*?\n)(\d+) %s\r\n__exception__\r\n$" % (tag, tag), answer.data, re.DOTALL
+    ).groups()
+    assert b"the rest is gone" in text
+    assert len(text) == int(length)
+    with (
+        clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as client,
+        pytest.raises(StreamFailureError, match="gone"),
+    ):
+        client.query("SELECT range FROM range(150000)")
+
+
+def test_a_statement_over_its_memory_ends() -> None:
+    settings = ServerSettings(port=0, backend="cpu", memory_limit=50_000_000)
+    with BackgroundServer(settings) as small, urllib3.PoolManager(retries=False) as pool:
+        answer = Http(pool, small.url).post("SELECT list(range) FROM range(50000000)")
+    assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (500, "241"), answer.data

@@ -138,6 +138,8 @@ def test_half_of_the_data_stores_nothing(http: Http, ticks: Callable[[], list[li
         ("INSERT INTO ticks FORMAT Native", b"\1\1\6symbol\6String\x7fabc", b"middle of a value"),
         ("INSERT INTO ticks FORMAT Native", b"\1\1\1x\7Unknown\0", b"Unknown"),
         ("INSERT INTO ticks FORMAT Native", b"\xff" * 40, b"9 bytes"),
+        ("INSERT INTO ticks FORMAT Native", b"\1\1\1x\x0aEnum8('a')\0", b"not valid Native"),
+        ("INSERT INTO ticks FORMAT RowBinary", b"\1A\0", b"middle of a value"),
         ("INSERT INTO ticks FORMAT Nonsense", b"x", b"Nonsense"),
         ("INSERT INTO ticks (symbol, price) VALUES", b"('A', 1), ('B')", b"Row 2"),
         ("INSERT INTO ticks (symbol, price) VALUES", b"('A', 'x')", b'"price"'),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,7 +17,16 @@ import pytest
 import zepto_py
 import zeptodb
 from zepto_py import ApexConnection, ZeptoConnection
-from zeptodb.errors import RemoteTableError, ServerUnreachableError
+from zeptodb.errors import (
+    AccessDeniedError,
+    InvalidTypeError,
+    RemoteQueryError,
+    RemoteTableError,
+    ServerBusyError,
+    ServerError,
+    ServerUnreachableError,
+    UnknownColumnError,
+)
 from zeptodb.server.serve import BackgroundServer
 from zeptodb.server.settings import ServerSettings
 
@@ -79,3 +92,182 @@ def unused_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return int(bound.getsockname()[1])
+
+
+def test_parameters_are_bound_on_the_server(db: ApexConnection) -> None:
+    db.ingest_pandas(pd.DataFrame(TICKS))
+    sql = "SELECT price FROM trades WHERE symbol IN {symbols:Array(Int64)} AND price > {least:Float64} ORDER BY price"
+    assert db.execute(sql, {"symbols": [1, 2], "least": 15005.5}) == [(15010,), (20000,)]
+    values = {
+        "s": "it's\ta\\b\n",
+        "n": None,
+        "b": True,
+        "d": dt.date(2024, 1, 2),
+        "t": dt.datetime(2024, 1, 2, 4, 4, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+    }
+    sql = "SELECT {s:String} AS s, {n:Nullable(Int64)} IS NULL AS n, {b:Bool} AS b, {d:Date} AS d, {t:DateTime} AS t"
+    row = db.execute(sql, values)[0]
+    assert row[:4] == ("it's\ta\\b\n", True, True, dt.date(2024, 1, 2))
+    assert str(row[4]) == "2024-01-02 03:04:00"
+
+
+def test_a_parameter_of_an_unknown_kind_is_refused_before_it_is_sent(db: ApexConnection) -> None:
+    with pytest.raises(InvalidTypeError, match="'x' is a dict"):
+        db.execute("SELECT {x:String}", {"x": {}})
+
+
+def test_times_as_nanoseconds_or_datetimes(db: ApexConnection) -> None:
+    db.ingest_pandas(pd.DataFrame(TICKS))
+    sql = "SELECT timestamp FROM trades ORDER BY timestamp"
+    assert db.query_pandas(sql)["timestamp"].dtype == "int64"
+    assert str(db.query_pandas(sql, timestamps="datetime")["timestamp"].dtype) == "datetime64[ns, UTC]"
+
+
+def test_nulls_and_huge_sums_keep_their_values(db: ApexConnection) -> None:
+    sql = "SELECT * FROM (VALUES (1, 9007199254740993, 'a'), (NULL, NULL, NULL)) AS t(i, l, s)"
+    frame = db.query_pandas(sql)
+    assert str(frame["i"].dtype) == "float64"
+    assert frame["l"].tolist() == [9007199254740993, pd.NA]
+    assert db.query_polars(sql)["l"].to_list() == [9007199254740993, None]
+    assert db.query_numpy(sql)["l"].tolist() == [9007199254740993, None]
+    assert db.query_pandas("SELECT sum(9223372036854775807 + 0 * range) AS s FROM range(3)")["s"].tolist() == [
+        3 * (2**63 - 1)
+    ]
+
+
+def test_repeated_names_get_a_counter(db: ApexConnection) -> None:
+    assert list(db.query_pandas("SELECT 1 AS a, 2 AS a").columns) == ["a", "a_1"]
+    assert list(db.query_numpy("SELECT 1 AS a, 2 AS a")) == ["a", "a_1"]
+
+
+def test_statements_without_an_answer_give_no_rows(db: ApexConnection) -> None:
+    assert db.execute("CREATE TABLE made (a BIGINT)") == []
+    assert db.tables() == ["trades", "made"]
+    assert db.query_pandas("INSERT INTO made VALUES (1)").empty
+    assert db.execute("SELECT * FROM made") == [(1,)]
+
+
+def test_frames_of_any_schema_are_appended(db: ApexConnection) -> None:
+    frame = pd.DataFrame(
+        {"symbol": ["A", "B"], "price": [1.5, None], "at": pd.to_datetime(["2024-01-01", "2024-01-02"])}
+    )
+    assert db.append("fills", frame) == 2
+    assert db.append("fills", pl.from_pandas(frame)) == 2
+    assert db.append("fills", {"symbol": ["C"], "price": [2.5]}) == 1
+    assert db.execute("SELECT count(*), count(price) FROM fills") == [(5, 3)]
+
+
+def test_a_large_answer_arrives_whole(db: ApexConnection) -> None:
+    table = db.query_arrow("SELECT range AS i, 'row ' || range AS text FROM range(300000)")
+    assert table.num_rows == 300_000
+    assert table["text"][299_999].as_py() == "row 299999"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"symbol": [1], "price": [1.25], "volume": [1]}, "price_scale"),
+        ({"symbol": [1, 2], "price": [1.0, None], "volume": [1, 1]}, "price"),
+        ({"symbol": [1], "price": ["x"], "volume": [1]}, "price"),
+    ],
+)
+def test_bad_ticks_are_refused_and_nothing_is_stored(
+    db: ApexConnection, data: dict[str, list[object]], words: str
+) -> None:
+    with pytest.raises(ServerError, match=words):
+        db.ingest_pandas(pd.DataFrame(data))
+    assert db.execute("SELECT count(*) FROM trades") == [(0,)]
+
+
+def test_a_missing_column_is_found_before_anything_is_sent() -> None:
+    with pytest.raises(UnknownColumnError, match="cost"):
+        ApexConnection("127.0.0.1", 1).ingest_pandas(pd.DataFrame(TICKS), price_col="cost")
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "name"),
+    [
+        ("SELEC 1", RemoteQueryError, "SYNTAX_ERROR"),
+        ("SELECT nothing FROM trades", RemoteQueryError, "UNKNOWN_IDENTIFIER"),
+        ("SELECT * FROM nowhere", RemoteTableError, "UNKNOWN_TABLE"),
+        ("SELECT * FROM read_csv('x')", AccessDeniedError, "ACCESS_DENIED"),
+    ],
+)
+def test_errors_are_typed(db: ApexConnection, sql: str, kind: type[ServerError], name: str) -> None:
+    with pytest.raises(kind) as caught:
+        db.execute(sql)
+    assert caught.value.name == name
+    assert db.ping()
+
+
+class _Impatient(BaseHTTPRequestHandler):
+    """Answers 503 or breaks the connection as often as it is told, then 200."""
+
+    failures: ClassVar[list[str]] = []
+    seen: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append(self.path.partition("?")[0])
+        failure = self.failures.pop(0) if self.failures else ""
+        if failure == "break":
+            self.connection.close()
+            return
+        body = (
+            b"Code: 202. DB::Exception: full (TOO_MANY_SIMULTANEOUS_QUERIES) (version 1)\n"
+            if failure
+            else b'{"rows": 3}'
+        )
+        self.send_response(503 if failure else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def impatient() -> Iterator[tuple[ApexConnection, type[_Impatient]]]:
+    _Impatient.failures, _Impatient.seen = [], []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Impatient)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    with ApexConnection("127.0.0.1", server.server_address[1], retries=1) as connection:
+        yield connection, _Impatient
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_busy_server_is_asked_again(impatient: tuple[ApexConnection, type[_Impatient]]) -> None:
+    db, server = impatient
+    server.failures = ["busy"]
+    assert db.ingest_pandas(pd.DataFrame(TICKS)) == 3
+    assert server.seen == ["/insert/arrow"] * 2
+    server.failures = ["busy", "busy"]
+    with pytest.raises(ServerBusyError, match="full"):
+        db.ingest_pandas(pd.DataFrame(TICKS))
+
+
+def test_an_insert_whose_connection_broke_is_not_repeated(impatient: tuple[ApexConnection, type[_Impatient]]) -> None:
+    db, server = impatient
+    server.failures = ["break"]
+    with pytest.raises(ServerUnreachableError, match="may have been carried out"):
+        db.ingest_pandas(pd.DataFrame(TICKS))
+    assert server.seen == ["/insert/arrow"]
+    server.failures = ["break"]
+    with pytest.raises(ServerUnreachableError, match="may have been carried out"):
+        db.execute("WITH x AS (SELECT 1) DELETE FROM trades")
+    assert len(server.seen) == 2
+
+
+def test_a_statement_that_reads_is_repeated(impatient: tuple[ApexConnection, type[_Impatient]]) -> None:
+    db, server = impatient
+    server.failures = ["break"]
+    assert db.execute("SELECT 1") == []  # this server has no tables
+    assert server.seen == ["/", "/"]
+
+
+def test_the_key_is_never_shown() -> None:
+    assert "zepto_" not in repr(ApexConnection(api_key="zepto_" + "0" * 64))

@@ -82,7 +82,7 @@ class Grant:
                     Code.ACCESS_DENIED,
                     f'The key "{self.user}" is for single tables and may not use {name.strip("()")}.',
                 )
-            if catalog.find(name) is not None:
+            if catalog.find(name) is not None or catalog.find_view(name) is not None:
                 self.require_table(name)
 
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from zeptodb.errors import ServerError, ZeptoError
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.compression import chosen_encoding, compressed, framed
-from zeptodb.server.formats.output import Answer
+from zeptodb.server.formats.output import Answer, arrow_bytes
 from zeptodb.server.logs import log
 from zeptodb.server.requests import Options
 from zeptodb.server.service import Outcome
@@ -60,21 +60,32 @@ class Prepared:
         self.headers = common_headers(options)
         self.headers["X-ClickHouse-Summary"] = _summary(outcome)
         self.body: bytes | None = b""
-        self.pieces: Iterator[bytes] = iter(())
+        self.pieces: Iterator[bytes | memoryview] = iter(())
         answer, chosen = outcome.answer, outcome.format
         if answer is None or chosen is None:
             return
         self.headers["X-ClickHouse-Format"] = chosen.name
         self.headers["Content-Type"] = chosen.media_type
-        self.pieces = _encoded(chosen.write(answer), options, accepted, self.headers)
-        self.body = b"".join(self.pieces) if _is_whole(answer) else None
+        is_whole = _is_whole(answer)
+        pieces = chosen.write(answer)
+        if not is_whole:
+            tag = secrets.token_hex(8)
+            self.headers["X-ClickHouse-Exception-Tag"] = tag
+            pieces = _told(pieces, tag)
+        self.pieces = _encoded(pieces, options, accepted, self.headers)
+        self.body = b"".join(self.pieces) if is_whole else None
+        length = arrow_bytes(answer, chosen) if self.body is None else None
+        if length is not None and "Content-Encoding" not in self.headers and not options.flag("compress"):
+            self.headers["Content-Length"] = str(length)
 
 
 def _is_whole(answer: Answer) -> bool:
     return int(answer.table.nbytes) <= WHOLE_BYTES
 
 
-def _encoded(pieces: Iterator[bytes], options: Options, accepted: str, headers: dict[str, str]) -> Iterator[bytes]:
+def _encoded(
+    pieces: Iterator[bytes | memoryview], options: Options, accepted: str, headers: dict[str, str]
+) -> Iterator[bytes | memoryview]:
     if options.flag("compress"):
         return framed(pieces)
     encoding = chosen_encoding(accepted) if options.flag("enable_http_compression") else None
@@ -107,10 +118,9 @@ class StreamedAnswer(Response):
     """
 
     def __init__(self, prepared: Prepared, executor: Executor, *, timeout_seconds: float) -> None:
-        self._tag = secrets.token_hex(8)
-        prepared.headers["X-ClickHouse-Exception-Tag"] = self._tag
         super().__init__(None, 200, prepared.headers)
-        del self.headers["content-length"]
+        if "Content-Length" not in prepared.headers:
+            del self.headers["content-length"]
         self._pieces = prepared.pieces
         self._executor = executor
         self._timeout_seconds = timeout_seconds
@@ -122,7 +132,7 @@ class StreamedAnswer(Response):
         loop = asyncio.get_running_loop()
         try:
             while True:
-                piece = await loop.run_in_executor(self._executor, self._next)
+                piece = await loop.run_in_executor(self._executor, next, self._pieces, None)
                 if piece is None:
                     break
                 if not piece:
@@ -135,16 +145,17 @@ class StreamedAnswer(Response):
         finally:
             self._pieces = iter(())
 
-    def _next(self) -> bytes | None:
-        """The next piece; an error becomes the last one."""
-        try:
-            return next(self._pieces, None)
-        except ZeptoError as error:
-            reason = failure_of(error)
-        except Exception as error:  # noqa: BLE001 - the status has been sent: all that is left is the body
-            log(logging.ERROR, "an answer failed midway", error=f"{type(error).__name__}: {error}")
-            reason = failure(Code.LOGICAL_ERROR, f"The answer failed midway: {type(error).__name__}.")
-        self._pieces = iter(())
-        text = error_text(reason).encode("utf-8", "replace")
-        tag = self._tag.encode()
-        return b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (tag, text, len(text), tag)
+
+def _told(pieces: Iterator[bytes | memoryview], tag: str) -> Iterator[bytes | memoryview]:
+    """The pieces; an error among them becomes the last one, as ClickHouse writes it behind what was sent."""
+    try:
+        yield from pieces
+        return
+    except ZeptoError as error:
+        reason = failure_of(error)
+    except Exception as error:  # noqa: BLE001 - the status has been sent: all that is left is the body
+        log(logging.ERROR, "an answer failed midway", error=f"{type(error).__name__}: {error}")
+        reason = failure(Code.LOGICAL_ERROR, f"The answer failed midway: {type(error).__name__}.")
+    text = error_text(reason).encode("utf-8", "replace")
+    mark = tag.encode()
+    yield b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (mark, text, len(text), mark)

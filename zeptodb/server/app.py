@@ -36,6 +36,9 @@ from zeptodb.server.settings import ServerSettings
 Result = TypeVar("Result")
 Handler = Callable[[Request, Options], Awaitable[Response]]
 
+AGAIN_SECONDS = 0.2
+"""How often a statement that shall end is told so."""
+
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, HEAD, OPTIONS",
@@ -218,9 +221,11 @@ class _Server:
                 running: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self.threads, work)
                 watching: asyncio.Future[None] = asyncio.ensure_future(_gone(request))
                 try:
-                    await asyncio.wait((running, watching), return_when=asyncio.FIRST_COMPLETED)
-                    if not running.done():
-                        self.service.cancel(entry)
+                    while not running.done():
+                        waited_for = (running,) if watching.done() else (running, watching)
+                        await asyncio.wait(waited_for, timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                        if watching.done() or entry.is_cancelled.is_set():
+                            self.service.cancel(entry)  # again and again: it may not have begun yet
                     return await running
                 finally:
                     watching.cancel()

@@ -12,7 +12,7 @@ from zeptodb.server.system_tables import (
     SYSTEM_TABLES,
     Facts,
     create_statement,
-    described,
+    described_table,
 )
 from zeptodb.storage.table import Table
 
@@ -24,20 +24,34 @@ def catalog_answer(statement: Statement, facts: Facts) -> pa.Table | None:
     if statement.keyword == "EXISTS":
         return _exists(found[1:], facts)
     if statement.keyword in ("DESCRIBE", "DESC"):
-        rest = found[2:] if words[1:2] == ["TABLE"] else found[1:]
-        if (rest and rest[0].text == "(") or (rest and rest[0].upper in ("SELECT", "WITH")):
-            return None
-        return described(_table(rest, facts))
+        return None if query_to_describe(statement, facts) else described_table(_table(_described(found), facts))
     if statement.keyword == "SHOW":
         return _show(found[1:], words[1:], facts)
     return None
+
+
+def query_to_describe(statement: Statement, facts: Facts) -> str | None:
+    """The query whose columns DESCRIBE is asked for: one in its text, or all of a view; None for a table."""
+    found = list(tokens(statement.text))
+    if statement.keyword not in ("DESCRIBE", "DESC"):
+        return None
+    rest = _described(found)
+    if rest and (rest[0].text == "(" or rest[0].upper in ("SELECT", "WITH", "FROM", "VALUES")):
+        return statement.text[rest[0].start :]
+    names = _names(rest)
+    view = next((view for view in facts.views if names and view.lower() == names[-1].lower()), None)
+    return None if view is None else 'SELECT * FROM "' + view.replace('"', '""') + '"'
+
+
+def _described(found: list[Token]) -> list[Token]:
+    return found[2:] if len(found) > 2 and found[1].upper == "TABLE" else found[1:]
 
 
 def _show(found: list[Token], words: list[str], facts: Facts) -> pa.Table | None:
     if words[:1] == ["DATABASES"]:
         return pa.table({"name": [DATABASE, "system"]})
     if words[:1] == ["TABLES"]:
-        names = [table.name for table in facts.tables]
+        names = _tables_of([], facts)
         if words[1:2] in (["FROM"], ["IN"]):
             names = _tables_of(_names(found[2:]), facts)
         return pa.table({"name": pa.array(names, pa.string())})
@@ -57,7 +71,7 @@ def _tables_of(database: list[str], facts: Facts) -> list[str]:
         return list(SYSTEM_TABLES)
     if name != DATABASE:
         raise failure(Code.UNKNOWN_DATABASE, f'There is no database "{database[0]}". Known: {DATABASE}, system.')
-    return [table.name for table in facts.tables]
+    return [*(table.name for table in facts.tables), *facts.views]
 
 
 def _exists(found: list[Token], facts: Facts) -> pa.Table:
@@ -67,7 +81,8 @@ def _exists(found: list[Token], facts: Facts) -> pa.Table:
         known = _names(found[1:])[:1] in ([DATABASE], ["system"])
         return pa.table({"result": pa.array([int(known)], pa.uint8())})
     names = _names(found)
-    known = bool(names) and _find(names, facts) is not None
+    is_view = bool(names) and names[-1].lower() in {view.lower() for view in facts.views}
+    known = bool(names) and (_find(names, facts) is not None or is_view)
     return pa.table({"result": pa.array([int(known)], pa.uint8())})
 
 

@@ -97,6 +97,10 @@ WORDS: Mapping[str, Rewrite] = {
     "generateuuidv4": call("uuid"),
     "totypename": call("typeof"),
     "length": call("length"),
+    "arraysort": call("list_sort"),
+    "arraydistinct": call("list_distinct"),
+    "arraysum": call("list_sum"),
+    "arrayelement": template("$1[$2]"),
 }
 
 

@@ -24,7 +24,7 @@ _STEP = 1 << 20
 class Compressor(Protocol):
     """Compresses a stream."""
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes:
         """The next piece."""
         ...
 
@@ -38,7 +38,7 @@ class _Lz4:
         self._context = lz4.frame.LZ4FrameCompressor()
         self._begun = False
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes:
         head = b"" if self._begun else self._context.begin()
         self._begun = True
         return bytes(head + self._context.compress(data))
@@ -69,7 +69,7 @@ def chosen_encoding(accepted: str) -> str | None:
     return None
 
 
-def compressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def compressed(pieces: Iterable[bytes | memoryview], encoding: str) -> Iterator[bytes]:
     """A stream compressed, with its end."""
     compressor = _COMPRESSORS[encoding]()
     for piece in pieces:
@@ -200,7 +200,7 @@ def _checksum(block: bytes) -> bytes:
     return (value >> 64).to_bytes(8, "little") + (value & (2**64 - 1)).to_bytes(8, "little")
 
 
-def framed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def framed(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """A stream as blocks of LZ4 with a checksum each."""
     for piece in pieces:
         for start in range(0, len(piece), _BLOCK_BYTES):

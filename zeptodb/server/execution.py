@@ -9,6 +9,8 @@ from typing import Literal
 import pyarrow as pa
 from sqlglot import exp
 
+from zeptodb.backends import control
+from zeptodb.backends.control import Control
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.running import RunningStatement
@@ -46,13 +48,33 @@ def run_sql(
     return Columns(result.to_arrow(), result.rows_scanned, result.engine)
 
 
-def cancel(pipeline: Pipeline, statement: RunningStatement) -> None:
-    """End a statement that the engine runs, if it does."""
-    pipeline.cancel(statement.query_id)
-
-
 def run_over(
-    pipeline: Pipeline, expression: exp.Expr, tables: Mapping[str, pa.Table], params: Mapping[str, object]
-) -> pa.Table:
-    """A statement over these tables alone."""
-    return run_over_arrow(pipeline, expression, tables, dict(params) or None)
+    pipeline: Pipeline,
+    expression: exp.Expr,
+    tables: Mapping[str, pa.Table],
+    params: Mapping[str, object],
+    *,
+    statement: RunningStatement,
+    timeout_seconds: float,
+) -> Columns:
+    """A statement over these tables alone, under the same limits."""
+    limits = Control(timeout=timeout_seconds, memory_limit=pipeline.config.memory_limit)
+    statement.end = limits.cancel
+    before = control.enter(limits)
+    try:
+        if statement.is_cancelled.is_set():
+            raise failure(Code.QUERY_WAS_CANCELLED, "The statement was cancelled before it began.")
+        answer = run_over_arrow(pipeline, expression, tables, dict(params) or None)
+    finally:
+        control.enter(before)
+        statement.end = None
+    return Columns(answer, sum(table.num_rows for table in tables.values()), "duckdb")
+
+
+def cancel(pipeline: Pipeline, statement: RunningStatement) -> None:
+    """End a statement that runs, if it does."""
+    statement.is_cancelled.set()
+    end = statement.end
+    if end is not None:
+        end()
+    pipeline.cancel(statement.query_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from zeptodb.errors import did_you_mean
+from zeptodb.errors import ZeptoError, did_you_mean
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.formats.input_binary import read_head, read_row_binary
@@ -32,7 +32,15 @@ def insert_rows(pipeline: Pipeline, insert: InsertData, data: memoryview) -> int
     if reader is None:
         hint = did_you_mean(insert.format[:60], list(_READERS))
         raise failure(Code.UNKNOWN_FORMAT, f'Data in format "{insert.format[:60]}" cannot be inserted.{hint}')
-    rows = reader(data, table, columns)
+    try:
+        rows = reader(data, table, columns)
+    except ZeptoError:
+        raise
+    except (ValueError, LookupError, OverflowError, pa.ArrowException) as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise failure(
+            Code.INCORRECT_DATA, f"The data is not valid {insert.format}; nothing was stored ({reason})."
+        ) from error
     _require_columns(table, rows.column_names, columns)
     if rows.num_rows == 0:
         return 0

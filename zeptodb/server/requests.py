@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.compression import decompressed, too_large, unframed
@@ -106,25 +106,29 @@ async def read_body(request: Request, *, limit_bytes: int, timeout_seconds: floa
 async def _read_bytes(request: Request, limit_bytes: int, timeout_seconds: float) -> bytes:
     parts: list[bytes] = []
     size = 0
-    stream = request.stream()
+    clock = asyncio.get_running_loop().time
     try:
-        while True:
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    part = await anext(stream, None)
-            except TimeoutError as error:
-                raise failure(
-                    Code.SOCKET_TIMEOUT, f"Nothing of the body arrived for {timeout_seconds:g} s; nothing was stored."
-                ) from error
-            if part is None:
-                return b"".join(parts) if len(parts) != 1 else parts[0]
-            size += len(part)
-            if size > limit_bytes:
-                raise too_large(limit_bytes)
-            if part:
+        async with asyncio.timeout(timeout_seconds) as patience:
+            extended = clock()
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise failure(Code.CANNOT_READ_ALL_DATA, "The client went away before its body ended.")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limit_bytes:
+                    raise too_large(limit_bytes)
                 parts.append(part)
-    except ClientDisconnect as error:
-        raise failure(Code.CANNOT_READ_ALL_DATA, "The client went away before its body ended.") from error
+                if not message.get("more_body", False):
+                    return b"".join(parts) if len(parts) != 1 else parts[0]
+                now = clock()
+                if part and now > extended + timeout_seconds / 8:
+                    patience.reschedule(now + timeout_seconds)
+                    extended = now
+    except TimeoutError as error:
+        raise failure(
+            Code.SOCKET_TIMEOUT, f"Nothing of the body arrived for {timeout_seconds:g} s; nothing was stored."
+        ) from error
 
 
 async def _read_form(request: Request, limit_bytes: int, timeout_seconds: float) -> Body:

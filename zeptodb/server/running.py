@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock
@@ -22,6 +22,7 @@ class RunningStatement:
         address: of the client.
         began: on the monotonic clock.
         is_cancelled: set when it shall end.
+        end: ends what the server runs itself for it; None while it runs nothing.
     """
 
     query_id: str
@@ -30,6 +31,7 @@ class RunningStatement:
     address: str
     began: float = field(default_factory=time.monotonic)
     is_cancelled: Event = field(default_factory=Event)
+    end: Callable[[], None] | None = None
 
     @property
     def elapsed_seconds(self) -> float:

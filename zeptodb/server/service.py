@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-from sqlglot import exp
 
 from zeptodb.errors import ServerError
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
-from zeptodb.server.catalog_statements import catalog_answer
+from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
 from zeptodb.server.formats.input_text import NotLiteralError
@@ -25,8 +24,9 @@ from zeptodb.server.running import RunningStatement, RunningStatements
 from zeptodb.server.sessions import Sessions, assignments
 from zeptodb.server.settings import ServerSettings
 from zeptodb.server.statement import HEAD_BYTES, InsertData, Statement, read_insert, read_statement, tokens
-from zeptodb.server.system_tables import DATABASE, Facts, system_table
+from zeptodb.server.system_tables import DATABASE, Facts, described, system_table
 from zeptodb.server.translate import needs_translation, parse_clickhouse, system_tables_of, translated
+from zeptodb.sql.limits import MAX_STATEMENT_BYTES
 from zeptodb.storage.table import Table
 
 
@@ -80,7 +80,7 @@ class Service:
             insert, end = head
             call.entry.text = data[:end].decode("utf-8", "replace")
             return self._insert(insert, data, end, call, began)
-        text = as_text(data)
+        text = _statement_text(data)
         call.entry.text = text
         statement = read_statement(text)
         call.grant.require(statement.kind, read_only=call.options.read_only)
@@ -123,7 +123,7 @@ class Service:
         try:
             rows = insert_rows(self.pipeline, insert, memoryview(data)[start:])
         except NotLiteralError:  # expressions among the values: the engine works them out
-            rows = _count_of(self._columns(read_statement(as_text(data)), call).table)
+            rows = _count_of(self._columns(read_statement(_statement_text(data)), call).table)
         return Outcome(None, None, 0, rows, time.perf_counter() - began, len(data) - start)
 
     # ---- queries ---------------------------------------------------------------------------------------------------
@@ -132,7 +132,11 @@ class Service:
         if statement.kind == "kill":
             return _own(self._kill(statement))
         if statement.keyword in ("SHOW", "DESCRIBE", "DESC", "EXISTS"):
-            table = catalog_answer(statement, self.facts(call.grant))
+            facts = self.facts(call.grant)
+            query = query_to_describe(statement, facts)
+            if query is not None:
+                return self._described(query, call)
+            table = catalog_answer(statement, facts)
             if table is not None:
                 return _own(table)
         sql, params = bind_parameters(statement.text, call.options.query_parameters)
@@ -148,6 +152,13 @@ class Service:
             except ServerError as second:
                 raise _better(error, second) from second
 
+    def _described(self, query: str, call: Call) -> Columns:
+        """The columns of a query, which is not run."""
+        nested = query if query.startswith("(") else f"({query})"
+        inner = read_statement(f"SELECT * FROM {nested} AS described LIMIT 0")
+        answer = answer_of(self._columns(inner, call).table)
+        return _own(described(answer.names, answer.types))
+
     def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         call.grant.require_tables_of(sql, self.pipeline.catalog)
         return run_sql(
@@ -160,14 +171,15 @@ class Service:
         )
 
     def _run_translated(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
-        """Run a statement of ClickHouse's; on its own over the system tables if it names some, or no table at all."""
+        """Run a statement of ClickHouse's; over the system tables alone if it names some."""
         facts = self.facts(call.grant)
         tree = translated(parse_clickhouse(sql), facts)
         named = system_tables_of(tree)
-        if named or (isinstance(tree, exp.Query) and tree.find(exp.Table) is None):
+        if named:
             tables = {own: system_table(name, facts) for own, name in named.items()}
-            rows_read = sum(table.num_rows for table in tables.values())
-            return Columns(run_over(self.pipeline, tree, tables, params), rows_read, "duckdb")
+            return run_over(
+                self.pipeline, tree, tables, params, statement=call.entry, timeout_seconds=self._timeout(call.options)
+            )
         return self._run(tree.sql("duckdb"), params, call)
 
     # ---- sessions and running statements ---------------------------------------------------------------------------
@@ -191,7 +203,6 @@ class Service:
 
     def cancel(self, entry: RunningStatement) -> None:
         """End a statement at its next step."""
-        entry.is_cancelled.set()
         cancel(self.pipeline, entry)
 
     def _kill(self, statement: Statement) -> pa.Table:
@@ -215,8 +226,10 @@ class Service:
 
     def facts(self, grant: Grant) -> Facts:
         """What system tables may tell the holder of a grant."""
-        tables: list[Table] = [table for table in self.pipeline.catalog.tables() if grant.may_see(table.name)]
-        return Facts(tables, self.running.entries() if grant.is_admin else (), grant.user)
+        catalog = self.pipeline.catalog
+        tables: list[Table] = [table for table in catalog.tables() if grant.may_see(table.name)]
+        views = [view.name for view in catalog.views() if view.table is None and grant.may_see(view.name)]
+        return Facts(tables, self.running.entries() if grant.is_admin else (), grant.user, views)
 
     def _timeout(self, options: Options) -> float:
         asked = options.number("max_execution_time")
@@ -236,6 +249,17 @@ def _better(first: ServerError, second: ServerError) -> ServerError:
     """Of the errors as our statement and as ClickHouse's, the one that says more."""
     is_ours = second.code in _RETRIED and first.code != Code.UNKNOWN_FUNCTION.number
     return first if is_ours or second.code == Code.SYNTAX_ERROR.number else second
+
+
+def _statement_text(data: bytes) -> str:
+    """A statement as text; raises when it is longer than any may be, before anything looks at it."""
+    if len(data) > MAX_STATEMENT_BYTES:
+        raise failure(
+            Code.QUERY_IS_TOO_LARGE,
+            f"The statement has {len(data):,} bytes, and {MAX_STATEMENT_BYTES:,} are allowed; give long lists as "
+            "parameters, and rows as data in a format.",
+        )
+    return as_text(data)
 
 
 def _own(table: pa.Table) -> Columns:

@@ -216,14 +216,14 @@ def read_insert(head: str) -> tuple[InsertData, int] | None:
     if first is None or first.upper != "INSERT":
         return None
     found = [first]
+    depth = 0
     for token in stream:
         found.append(token)
-        if (
-            token.kind == "word"
-            and len(found) > 2
-            and found[-2].text != "."
-            and found[-2].upper not in ("INTO", "TABLE")
-        ):
+        depth += (token.text == "(") - (token.text == ")")
+        if token.text == ";":
+            return None
+        follows_name = len(found) > 2 and found[-2].text != "." and found[-2].upper not in ("INTO", "TABLE")
+        if token.kind == "word" and depth == 0 and follows_name:
             word = token.upper
             if word == "FORMAT":
                 chosen = next(stream, None)
@@ -234,8 +234,6 @@ def read_insert(head: str) -> tuple[InsertData, int] | None:
                 return _insert(found[1:-1], "Values"), token.end
             if word in ("SELECT", "WITH", "FROM", "DEFAULT", "BY"):
                 return None
-        if token.text == ";":
-            return None
     return None
 
 

@@ -51,6 +51,7 @@ class Facts:
 
     Attributes:
         tables: those that the asking key may see.
+        views: names of the views that it may see and that hold no rows of their own.
         running: statements that run now; empty for those who may not see them.
         user: the name of the key.
     """
@@ -58,6 +59,7 @@ class Facts:
     tables: Sequence[Table]
     running: Sequence[RunningStatement] = ()
     user: str = "default"
+    views: Sequence[str] = ()
 
 
 def column_type(table: Table, index: int) -> str:
@@ -101,6 +103,9 @@ def _tables(facts: Facts) -> _Rows:
             DATABASE, table.name, ENGINE, ENGINE, "", 0, roles, roles, table.row_count, table.mapped_bytes,
             create_statement(table), "", str(uuid.uuid5(uuid.NAMESPACE_DNS, table.name)), 0,
         )  # fmt: skip
+    for name in facts.views:
+        identifier = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+        yield DATABASE, name, "View", "View", "", 0, "", "", None, None, "", "", identifier, 0
     for name in SYSTEM_TABLES:
         yield "system", name, "System", "System", "", 0, "", "", None, None, "", "", str(uuid.UUID(int=0)), 0
 
@@ -194,11 +199,15 @@ def create_statement(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({', '.join(parts)})"
 
 
-def described(table: Table) -> pa.Table:
-    """What DESCRIBE TABLE answers: exactly the seven columns that clients expect."""
+def described_table(table: Table) -> pa.Table:
+    """What DESCRIBE TABLE answers."""
     names = list(table.schema.names)
+    return described(names, [column_type(table, index) for index in range(len(names))])
+
+
+def described(names: list[str], types: list[str]) -> pa.Table:
+    """Columns as DESCRIBE tells them: in exactly the seven columns that clients expect."""
     empty = [""] * len(names)
-    types = [column_type(table, index) for index in range(len(names))]
     return pa.table(
         {
             "name": names,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Mapping
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from zeptodb.errors import QueryError
 from zeptodb.server.clickhouse_times import TimeWords
 from zeptodb.server.clickhouse_types import own_table
 from zeptodb.server.clickhouse_words import WORDS, arguments_of, function_name
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.system_tables import DATABASE, FUNCTIONS, SYSTEM_TABLES, Facts
+from zeptodb.sql.limits import check_limits, room_for_depth
 from zeptodb.types import ColumnType
 
 _SERVER_WORDS = re.compile(
@@ -32,12 +35,17 @@ def needs_translation(text: str) -> bool:
 
 
 def parse_clickhouse(text: str) -> exp.Expr:
-    """The statement as sqlglot's ClickHouse dialect reads it; raises SYNTAX_ERROR."""
+    """The statement as sqlglot's ClickHouse dialect reads it; raises SYNTAX_ERROR, also for what is nested too deep."""
+    try:
+        depth = check_limits(text)
+    except QueryError as error:
+        raise failure(Code.SYNTAX_ERROR, str(error)) from error
     logger = logging.getLogger("sqlglot")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        parsed = sqlglot.parse(text, read="clickhouse")
+        with room_for_depth(depth):
+            parsed = sqlglot.parse(text, read="clickhouse")
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, LookupError) as error:
         reason = str(error).splitlines()[0][:200]
         raise failure(
@@ -121,10 +129,9 @@ def _in_our_words(node: exp.Expr, facts: Facts, times: TimeWords) -> exp.Expr:
     made = times.rewrite(node)
     if made is not None:
         return made
-    if isinstance(node, exp.CastToStrType):
-        return exp.cast(node.this, exp.DataType.build(node.args["to"].name, dialect="clickhouse"))
-    if isinstance(node, exp.ParameterizedAgg):
-        return _parameterized(node)
+    by_type = _BY_TYPE.get(type(node))
+    if by_type is not None:
+        return by_type(node)
     if isinstance(node, exp.Func):
         name = function_name(node)
         if name in FUNCTIONS and not arguments_of(node):
@@ -133,6 +140,16 @@ def _in_our_words(node: exp.Expr, facts: Facts, times: TimeWords) -> exp.Expr:
         if rewrite is not None:
             return rewrite(arguments_of(node))
     return node
+
+
+def _cast_to_named_type(node: exp.Expr) -> exp.Expr:
+    """CAST(x, 'Int32')."""
+    return exp.cast(node.this, exp.DataType.build(node.args["to"].name, dialect="clickhouse"))
+
+
+def _quantile(node: exp.Expr) -> exp.Expr:
+    """quantile(0.5)(x) and median(x), between the two nearest values."""
+    return exp.Anonymous(this="quantile_cont", expressions=[node.this, node.args["quantile"]])
 
 
 def _parameterized(node: exp.Expr) -> exp.Expr:
@@ -145,6 +162,13 @@ def _parameterized(node: exp.Expr) -> exp.Expr:
     values, chosen = (second, first) if second else (first, [exp.Literal.number("0.5")])
     level: exp.Expr = chosen[0] if len(chosen) == 1 else exp.Array(expressions=list(chosen))
     return exp.Anonymous(this="quantile_cont", expressions=[values[0], level])
+
+
+_BY_TYPE: Mapping[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
+    exp.CastToStrType: _cast_to_named_type,
+    exp.ParameterizedAgg: _parameterized,
+    exp.Quantile: _quantile,
+}
 
 
 def _constant(value: object) -> exp.Expr:

@@ -28,6 +28,8 @@ from zeptodb.server.formats.text import (
 )
 from zeptodb.server.formats.types import normalized
 
+SHORT_BYTES = 16 * 1024
+PIECE_BYTES = 1 << 22
 PIECE_ROWS = 65_536
 """Rows that are encoded at once, and that a Native block has."""
 
@@ -80,7 +82,8 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-Writer = Callable[[Answer], Iterator[bytes]]
+Piece = bytes | memoryview
+Writer = Callable[[Answer], Iterator[Piece]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +115,18 @@ def _row_binary(*, names: bool, types: bool) -> Writer:
 
 
 class _Sink(io.RawIOBase):
-    """Takes what a writer of pyarrow writes, to be handed on piece by piece."""
+    """Takes what a writer of pyarrow writes, to be handed on piece by piece; columns are not copied."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: list[bytes] = []
+        self._parts: list[Piece] = []
         self._position = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: object) -> int:
-        part = bytes(data)  # type: ignore[call-overload]
+        part = data if isinstance(data, bytes) else memoryview(data)  # type: ignore[arg-type]
         self._parts.append(part)
         self._position += len(part)
         return len(part)
@@ -131,34 +134,53 @@ class _Sink(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def take(self) -> bytes:
-        """What has been written since the last call."""
-        taken = b"".join(self._parts)
-        self._parts.clear()
-        return taken
+    def take(self) -> Iterator[Piece]:
+        """What has been written since the last call, short pieces joined and long ones cut."""
+        parts, self._parts = self._parts, []
+        short: list[Piece] = []
+        for part in parts:
+            if len(part) < SHORT_BYTES:
+                short.append(part)
+                continue
+            yield b"".join(short)
+            short = []
+            for start in range(0, len(part), PIECE_BYTES):
+                yield part[start : start + PIECE_BYTES]
+        yield b"".join(short)
+
+
+def arrow_bytes(answer: Answer, chosen: OutputFormat) -> int | None:
+    """How long an answer in Arrow will be, without writing it; None for other formats."""
+    if chosen.name not in ("Arrow", "ArrowStream"):
+        return None
+    size = pa.MockOutputStream()
+    make = pa.ipc.new_file if chosen.name == "Arrow" else pa.ipc.new_stream
+    with make(size, answer.table.schema) as writer:
+        for batch in answer.table.to_batches():
+            writer.write_batch(batch)
+    return int(size.size())
 
 
 def _arrow(*, is_file: bool) -> Writer:
-    def write(answer: Answer) -> Iterator[bytes]:
+    def write(answer: Answer) -> Iterator[Piece]:
         sink = _Sink()
         make = pa.ipc.new_file if is_file else pa.ipc.new_stream
         with make(sink, answer.table.schema) as writer:
-            for start in range(0, answer.table.num_rows, PIECE_ROWS):
-                for batch in answer.table.slice(start, PIECE_ROWS).to_batches():
-                    writer.write_batch(batch)
-                yield sink.take()
-        yield sink.take()
+            for batch in answer.table.to_batches():
+                writer.write_batch(batch)
+                yield from sink.take()
+        yield from sink.take()
 
     return write
 
 
-def _parquet(answer: Answer) -> Iterator[bytes]:
+def _parquet(answer: Answer) -> Iterator[Piece]:
     sink = _Sink()
     with pq.ParquetWriter(sink, answer.table.schema) as writer:
         for start in range(0, answer.table.num_rows, 16 * PIECE_ROWS):
             writer.write_table(answer.table.slice(start, 16 * PIECE_ROWS))
-            yield sink.take()
-    yield sink.take()
+            yield from sink.take()
+    yield from sink.take()
 
 
 def _null(answer: Answer) -> Iterator[bytes]:  # noqa: ARG001
