@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.build import Segment, Table
@@ -124,6 +124,7 @@ AGGREGATES = {
 
 
 @pytest.mark.parametrize("name", AGGREGATES)
+@settings(deadline=None)
 @given(pair=pairs())
 def test_each_predicate_of_a_shape_gets_its_own_aggregates(name: str, pair: tuple[Expression, Expression]) -> None:
     for predicate in (*pair, pair[0]):
@@ -136,6 +137,7 @@ def test_each_predicate_of_a_shape_gets_its_own_aggregates(name: str, pair: tupl
             assert found.columns[0].values[0] == X[chosen][-1]
 
 
+@settings(deadline=None)
 @given(pair=pairs())
 def test_each_predicate_of_a_shape_gets_its_own_rows(pair: tuple[Expression, Expression]) -> None:
     for predicate in (*pair, pair[0]):
@@ -143,6 +145,7 @@ def test_each_predicate_of_a_shape_gets_its_own_rows(pair: tuple[Expression, Exp
         assert found.values.tolist() == X[expected(predicate)].tolist()
 
 
+@settings(deadline=None)
 @given(pair=pairs())
 def test_predicates_that_differ_in_numbers_only_have_one_shape(pair: tuple[Expression, Expression]) -> None:
     shapes = [shape_of(predicate) for predicate in pair]

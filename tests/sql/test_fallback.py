@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import threading
@@ -590,6 +591,7 @@ def test_a_forked_child_queries_with_a_duckdb_of_its_own() -> None:
     host = host_with_trades(5_000)
     text = "SELECT symbol, median(price) FROM trades GROUP BY symbol ORDER BY symbol"
     expected = host.rows(text)
+    gc.collect()  # DuckDBs of tests before this one that are garbage must not be closed in the child
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of any fork beside threads
         child = os.fork()

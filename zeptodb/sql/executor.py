@@ -20,7 +20,6 @@ from zeptodb.errors import (
     ZeptoError,
 )
 from zeptodb.sql import information_schema, native, views
-from zeptodb.sql.alter_table import remove_expired
 from zeptodb.sql.compose import plan_in_parts
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
@@ -155,7 +154,10 @@ class QueryExecutor:
 
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
-        remove_expired(self._engine)
+        if any(table.ttl_ns is not None for table in self._engine.catalog.tables()):
+            from zeptodb.sql.alter_table import remove_expired
+
+            remove_expired(self._engine)
         prepared = self._cache.find(sql, params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
         if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):

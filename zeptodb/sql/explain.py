@@ -126,8 +126,12 @@ def _finish(plan: AggregatePlan | SelectPlan | JoinPlan) -> list[str]:
     if finish.limit is not None or finish.offset:
         lines.append(f"limit {finish.limit if finish.limit is not None else 'all'} offset {finish.offset}")
     if finish.order:
-        stored = isinstance(plan, SelectPlan) and plan.storage_order == "ascending"
-        lines.append("order by: as stored" if stored else f"sort by {len(finish.order)} keys")
+        how = f"sort by {len(finish.order)} keys"
+        if isinstance(plan, SelectPlan) and plan.storage_order == "ascending":
+            how = "order by: as stored"
+        elif isinstance(plan, AggregatePlan) and plan.comes_sorted:
+            how = "order by: as grouped"
+        lines.append(how)
     if finish.predicate is not None:
         lines.append("having" if isinstance(plan, AggregatePlan) else "filter the joined rows")
     return lines

@@ -140,8 +140,10 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
         vectors += [*result.keys, *result.columns]
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
-        rows = len(vectors[0].values)
-        columns = _finish(plan.finish, plan.slots, vectors, dictionaries, rows)
+        rows, finish = len(vectors[0].values), plan.finish
+        if finish.order and plan.comes_sorted:
+            finish = Finish(finish.outputs, finish.predicate, (), finish.offset, finish.limit)
+        columns = _finish(finish, plan.slots, vectors, dictionaries, rows)
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 

@@ -132,6 +132,15 @@ class AggregatePlan:
     slots: tuple[Slot, ...]
     finish: Finish
 
+    @property
+    def comes_sorted(self) -> bool:
+        """Whether groups come in the order that is asked for: by symbol, then by time bucket, ascending."""
+        leading = int(self.by_symbol) + (self.bucket is not None)
+        return len(self.finish.order) <= leading and all(
+            isinstance(key.expression, ColumnRef) and key.expression.index == place and not key.is_descending
+            for place, key in enumerate(self.finish.order)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JoinPlan:

@@ -13,10 +13,8 @@ from sqlglot import exp
 
 from zeptodb.errors import AlreadyExistsError, InvalidInputError, NotSupportedError, QueryError, ZeptoError
 from zeptodb.ingest.append import frame_batch
-from zeptodb.sql.create_table import roles_without_null, storable
 from zeptodb.sql.dialect import parse
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.fallback import FallbackAnswer
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog, View
 from zeptodb.storage.memory import HostMemory
@@ -90,6 +88,9 @@ def contents_of_view(engine: Engine, view: View) -> Contents:
     result = QueryExecutor(engine).answer_within(view.text)
     if not result.ok():
         raise QueryError(f'View "{view.name}": {result.error}')
+    from zeptodb.sql.create_table import roles_without_null, storable  # and with it Arrow
+    from zeptodb.sql.fallback import FallbackAnswer
+
     data = storable(FallbackAnswer(result.to_arrow(), frozenset(), 0, ""))
     names = [*view.columns, *data.column_names[len(view.columns) :]]
     if len(names) != data.num_columns:
