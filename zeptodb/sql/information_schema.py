@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from sqlglot import exp
 
 from zeptodb.errors import ZeptoError
-from zeptodb.sql.arrow_columns import arrow_type
 from zeptodb.sql.engine import Engine
 from zeptodb.storage.catalog import Catalog
 from zeptodb.types import ColumnType, Field
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 _SCHEMA = "information_schema"
 
@@ -75,8 +74,14 @@ def register(cursor: duckdb.DuckDBPyConnection, engine: Engine, known: Iterable[
 
 
 def _empty(fields: Iterable[Field]) -> pa.Table:
+    import pyarrow as pa
+
     return pa.schema([pa.field(f.name, _shown_type(f.type), f.is_nullable) for f in fields]).empty_table()
 
 
 def _shown_type(column_type: ColumnType) -> pa.DataType:
+    import pyarrow as pa
+
+    from zeptodb.sql.arrow_columns import arrow_type
+
     return pa.timestamp("ns") if column_type is ColumnType.TIMESTAMP_NS else arrow_type(column_type)
