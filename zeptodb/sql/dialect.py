@@ -80,7 +80,9 @@ class ZeptoDB(DuckDB):
     class Parser(DuckDBParser):
         """Parses EXPLAIN, keeps the place of each `?`, and is quiet about statements that it hands on as a Command."""
 
-        FUNCTIONS: ClassVar = {name: made for name, made in DuckDBParser.FUNCTIONS.items() if name not in _GEO_FUNCTIONS}
+        FUNCTIONS: ClassVar = {
+            name: build for name, build in DuckDBParser.FUNCTIONS.items() if name not in _GEO_FUNCTIONS
+        }
 
         PLACEHOLDER_PARSERS: ClassVar = {
             **DuckDBParser.PLACEHOLDER_PARSERS,
