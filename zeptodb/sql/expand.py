@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.errors import QueryError, UnknownTableError
-from zeptodb.sql import asof_join, ema_windows, pruning, tick_joins, windows_by_name
+from zeptodb.sql import asof_join, ema_columns, ema_windows, pruning, tick_joins, windows_by_name
 from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.operators import HANDLERS
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns, Occurrence, OutputColumn, Relation, Scope, ValueKind
@@ -182,6 +182,8 @@ class _Expander:
         asof_join.prune_right_sides(links)
         tick_joins.close_windows(node, scope)
         self._break_ties(node, scope)
+        if scope.has_ema and ema_columns.take(node, scope, self.rewriter.parameters):
+            scope.has_ema = False
         if isinstance(node.parent, exp.Paren) and node.parent.parent is None:
             self._outermost = (node, written)
         else:
@@ -283,13 +285,13 @@ class _Expander:
             condition = join.args.get("on")
             if condition is not None:
                 self.rewriter.rewrite(condition, scope)
-            if carried is not None:
-                tick_joins.carry_right_time(carried, added[0], scope)
             if method == "WINDOW":
                 tick_joins.require_condition(join, _WINDOW_EXAMPLE)
                 tick_joins.open_window(join, added[0])
                 self.rewriter.has_changed = True
             _merge_columns(join, added, scope.relations[:before], is_natural=method == "NATURAL")
+            if carried is not None:
+                tick_joins.carry_right_time(carried, added[0], scope)
             if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
                 for relation in added:
                     relation.is_hidden = True
@@ -484,14 +486,16 @@ def _hide_row_numbers(node: exp.Select, scope: Scope) -> None:
     """`*` leaves out the hidden columns."""
     for relation in scope.relations:
         occurrence = relation.occurrence
-        if occurrence is None or not occurrence.needs_rows or occurrence.is_wrapped or relation.is_hidden:
+        if occurrence is None or occurrence.is_wrapped or relation.is_hidden:
             continue
+        names = [occurrence.row_name] if occurrence.needs_rows else []
+        names += [ema.name for ema in occurrence.emas]
         for item in node.expressions:
             star = item.this if isinstance(item, (exp.Column, exp.Columns)) else item
             table = item.args.get("table")
-            if isinstance(star, exp.Star) and (table is None or table.name.lower() == relation.alias.lower()):
-                hidden = exp.column(exp.to_identifier(occurrence.row_name, quoted=True))
-                star.set("except_", [*(star.args.get("except_") or []), hidden])
+            if names and isinstance(star, exp.Star) and (table is None or table.name.lower() == relation.alias.lower()):
+                hidden = [exp.column(exp.to_identifier(name, quoted=True)) for name in names]
+                star.set("except_", [*(star.args.get("except_") or []), *hidden])
 
 
 def _fit_stars(node: exp.Select, scope: Scope) -> None:

@@ -55,6 +55,8 @@ def carry_right_time(join: exp.Expr, right: Relation, scope: Scope) -> None:
     if found is None or found[0] is right:
         raise QueryError(f"AJ0 JOIN does not know the table of {left.sql('duckdb')}; write it as table.column.")
     relation, (column, _) = found
+    if name.lower() == column.lower():
+        right.merged |= {name.lower()}  # `*` shows the time once
     relation.substitutes[column.lower()] = exp.column(
         exp.to_identifier(name, quoted=True), exp.to_identifier(right.alias, quoted=True)
     )
