@@ -138,3 +138,17 @@ def test_calendar_words_agree_with_python(moment: int) -> None:
 
 def _ns(moment: dt.datetime) -> int:
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1_000
+
+
+def test_ema_in_the_order_of_storage_is_a_column_handed_to_duckdb(host: Host) -> None:
+    text = "SELECT ema(price, 5) OVER (PARTITION BY symbol ORDER BY timestamp) AS e FROM trades"
+    assert "OVER" not in host.run(text).sql
+    assert "OVER" in host.run(text.replace("trades", "trades WHERE volume > 3")).sql
+
+
+def test_a_window_join_reads_the_symbols_of_its_left_side(host: Host) -> None:
+    join = "WINDOW JOIN trades q ON q.symbol = t.symbol AND q.timestamp BETWEEN t.timestamp - 5 AND t.timestamp"
+    every = host.run(f"SELECT wj_count(q.price) FROM trades t {join}").rows_scanned
+    some = host.run(f"SELECT wj_count(q.price) FROM trades t {join} WHERE t.symbol = 1").rows_scanned
+    of_one = len(host.run("SELECT price FROM trades WHERE symbol = 1").table)
+    assert (every, some) == (30, of_one)

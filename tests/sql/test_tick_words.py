@@ -27,6 +27,10 @@ WORDS: dict[str, tuple[str, Callable[[], list[Row]]]] = {
         "SELECT symbol, id, ema(price, 5) OVER (PARTITION BY symbol) AS v FROM ticks",
         lambda: tables.emas(TICKS),
     ),
+    "ema in an order of its own": (
+        "SELECT symbol, id, ema(price, 5) OVER (PARTITION BY symbol ORDER BY timestamp, id) AS v FROM ticks",
+        lambda: tables.emas(TICKS),
+    ),
     "delta": (f"SELECT symbol, id, delta(price) {OVER} AS v FROM ticks", lambda: tables.deltas(TICKS)),
     "ratio": (f"SELECT symbol, id, ratio(price) {OVER} AS v FROM ticks", lambda: tables.ratios(TICKS)),
     "wavg": (
@@ -77,8 +81,11 @@ def pipeline() -> Pipeline:
     return tables.make_pipeline(TICKS, QUOTES)
 
 
+EVERYWHERE = [word for word in WORDS if word not in ("wj_sum", "wj_min", "wj_max", "wj_first")]
+
+
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", EVERYWHERE)
 def test_a_tick_word_gives_the_right_answer_wherever_it_stands(pipeline: Pipeline, word: str, position: str) -> None:
     statement, make_expected = WORDS[word]
     template = POSITIONS[position]
@@ -110,10 +117,11 @@ def _column(pipeline: Pipeline, expression: str, source: str = "ticks") -> list[
     return [row[0] for row in sorted(rows, key=lambda row: (row[1], row[2], row[3]))]
 
 
+@pytest.mark.parametrize("order", ["timestamp", "timestamp, id"])
 @pytest.mark.parametrize(("argument", "alpha"), [("5", 2 / 6), ("1", 1.0), ("200", 2 / 201), ("0.01", 0.01)])
-def test_ema_equals_polars_and_pandas(pipeline: Pipeline, argument: str, alpha: float) -> None:
+def test_ema_equals_polars_and_pandas(pipeline: Pipeline, argument: str, alpha: float, order: str) -> None:
     ordered = tables.in_order(TICKS)
-    ours = _column(pipeline, f"ema(price, {argument}) {OVER}")
+    ours = _column(pipeline, f"ema(price, {argument}) OVER (PARTITION BY symbol ORDER BY {order})")
     frame = pl.DataFrame(ordered, infer_schema_length=None)
     polars = frame.select(
         pl.col("price").ewm_mean(alpha=alpha, adjust=False, ignore_nulls=True).over("symbol")
@@ -127,26 +135,61 @@ def test_ema_equals_polars_and_pandas(pipeline: Pipeline, argument: str, alpha: 
     assert _numbers(ours) == pytest.approx(pandas.tolist(), rel=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize("source", ["t", "(SELECT * FROM t) AS s"])
 @pytest.mark.parametrize("argument", ["3", "0.999", "5000"])
-def test_ema_holds_over_many_rows_and_far_values(argument: str) -> None:
+def test_ema_holds_over_many_rows_and_far_values(argument: str, source: str) -> None:
     values = [float(10 ** (i % 9)) * (-1) ** (i // 7) for i in range(5_000)]
     pipeline = Pipeline(backend="cpu")
     answer(pipeline, "CREATE TABLE t (timestamp TIMESTAMP_NS, x FLOAT64)")
     pipeline.append("t", {"timestamp": list(range(5_000)), "x": values})
-    rows = answer(pipeline, f"SELECT timestamp, ema(x, {argument}) OVER (ORDER BY timestamp) AS e FROM t").rows
+    rows = answer(pipeline, f"SELECT timestamp, ema(x, {argument}) OVER (ORDER BY timestamp) AS e FROM {source}").rows
     alpha = float(argument) if float(argument) < 1 else 2 / (float(argument) + 1)
     sizes = tables.ema([abs(v) for v in values], alpha)
     for (_, ours), expected, size in zip(sorted(map(tuple, rows)), tables.ema(values, alpha), sizes, strict=True):
         assert ours == pytest.approx(expected, abs=1e-12 * float(size or 0))
 
 
-def test_ema_keeps_infinity_and_nan_from_there_on() -> None:
+@pytest.mark.parametrize("source", ["t", "(SELECT * FROM t) AS s"])
+def test_ema_keeps_infinity_and_nan_from_there_on(source: str) -> None:
     pipeline = Pipeline(backend="cpu")
     answer(pipeline, "CREATE TABLE t (timestamp TIMESTAMP_NS, g INT64, x FLOAT64)")
     given = [1.0, float("inf"), 2.0, float("-inf"), 3.0]
     pipeline.append("t", {"timestamp": list(range(5)), "g": [1] * 5, "x": given})
-    rows = answer(pipeline, "SELECT ema(x, 3) OVER (ORDER BY timestamp) AS e FROM t ORDER BY timestamp").rows
+    rows = answer(pipeline, f"SELECT ema(x, 3) OVER (ORDER BY timestamp) AS e FROM {source} ORDER BY timestamp").rows
     assert str([row[0] for row in rows]) == "[1.0, inf, inf, nan, nan]"
+
+
+MIDDLE = tables.START + 60 * tables.SECOND
+
+FILTERS: dict[str, Callable[[Row], bool]] = {
+    "symbol = 'A'": lambda r: r["symbol"] == "A",
+    "symbol LIKE '%B' OR symbol = 'C'": lambda r: r["symbol"] in "BC",
+    f"timestamp >= {MIDDLE}": lambda r: r["timestamp"] >= MIDDLE,
+    f"timestamp > {MIDDLE} AND symbol IN ('A', 'C')": lambda r: r["timestamp"] > MIDDLE and r["symbol"] in "AC",
+    f"timestamp BETWEEN {MIDDLE} AND {MIDDLE} + 30000000000": lambda r: 0 <= r["timestamp"] - MIDDLE <= 30_000_000_000,
+    f"{MIDDLE} > timestamp": lambda r: r["timestamp"] < MIDDLE,
+    f"timestamp <> {MIDDLE}": lambda r: r["timestamp"] != MIDDLE,
+    "price > 100": lambda r: r["price"] is not None and r["price"] > 100,
+    "symbol = 'A' AND volume % 2 = 0": lambda r: r["symbol"] == "A" and r["volume"] % 2 == 0,
+    "id IN (SELECT id FROM ticks WHERE volume > 20)": lambda r: r["volume"] > 20,
+}
+
+
+@pytest.mark.parametrize("condition", FILTERS)
+def test_ema_sees_the_rows_that_where_lets_through(pipeline: Pipeline, condition: str) -> None:
+    kept = [row for row in TICKS if FILTERS[condition](row)]
+    statement = f"SELECT *, ema(price, 5) {OVER} AS e, ema(price, 9) {OVER} AS f FROM ticks WHERE {condition}"
+    frame = answer(pipeline, statement).to_polars().sort("symbol", "timestamp", "id")
+    assert frame.columns == ["symbol", "id", "price", "volume", "timestamp", "e", "f"]
+    assert _numbers(frame["e"].to_list()) == pytest.approx(_numbers(r["v"] for r in tables.emas(kept)), nan_ok=True)
+    assert frame["e"].to_list() != frame["f"].to_list()
+
+
+def test_ema_of_a_sample_is_that_of_its_rows(pipeline: Pipeline) -> None:
+    rows = answer(pipeline, f"SELECT id, ema(price, 5) {OVER} AS e FROM ticks SAMPLE 0.4").rows
+    kept = {row[0] for row in rows}
+    expected = {row["id"]: row["v"] for row in tables.emas([row for row in TICKS if row["id"] in kept])}
+    assert _numbers(dict(rows).values()) == pytest.approx(_numbers(expected[i] for i, _ in rows), nan_ok=True)
 
 
 FAST_AND_SLOW = (

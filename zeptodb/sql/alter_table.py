@@ -18,14 +18,12 @@ from zeptodb.sql.constants import interval_ns, now_ns
 from zeptodb.sql.create_table import field_of
 from zeptodb.sql.dialect import SetAttribute, SetTimeToLive
 from zeptodb.sql.engine import Engine
+from zeptodb.sql.expiry import remove_older
 from zeptodb.sql.insert_rows import DEFAULT_TABLE
 from zeptodb.storage.batch import ColumnBatch, null_column
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
 from zeptodb.types import TRADES, ColumnType, Schema
-
-_CHECKS_PER_LIFE = 64
-"""Expired rows are removed when the oldest of them has been so for this part of the time to live."""
 
 
 def alter(engine: Engine, table: Table, node: exp.Expr) -> None:
@@ -170,48 +168,7 @@ def _set_time_to_live(engine: Engine, table: Table, action: exp.Expr) -> None:
     if length is None or length <= 0:
         raise QueryError(f"SET TTL takes a length of time such as 30 DAYS or 12 HOURS, or NONE; got {given}.")
     table.ttl_ns = length
-    _remove_expired(engine, table, now_ns() - length)
-
-
-def remove_expired(engine: Engine) -> None:
-    """Remove the rows of all tables that have outlived SET TTL.
-
-    So that a table is not rewritten for every single row, that is done once the oldest row has been expired for a
-    64th of the time to live.
-    """
-    for table in engine.catalog.tables():
-        length = table.ttl_ns
-        if length is None:
-            continue
-        limit = now_ns() - length
-        oldest = oldest_time(table)
-        if oldest is not None and oldest < limit - length // _CHECKS_PER_LIFE:
-            _remove_expired(engine, table, limit)
-
-
-def oldest_time(table: Table) -> int | None:
-    """The earliest timestamp, None for a table without rows."""
-    with table.snapshot() as snapshot:
-        column = snapshot.schema.timestamp_index
-        occupied = np.flatnonzero(snapshot.lengths)
-        if not len(occupied):
-            return None
-        return min(_first_time(int(address)) for address in snapshot.addresses[column, occupied])
-
-
-def _first_time(address: int) -> int:
-    import pyarrow as pa
-
-    return int(np.frombuffer(pa.foreign_buffer(address, 8), np.int64)[0])
-
-
-def _remove_expired(engine: Engine, table: Table, limit: int) -> None:
-    def contents(snapshot: Snapshot) -> ColumnBatch:
-        segments = np.arange(len(snapshot.lengths), dtype=np.int64)
-        kept = engine.backend.time_ranges(snapshot, segments, from_ns=limit, to_ns=None)
-        return contents_of(snapshot, engine.backend, kept)
-
-    table.change(contents)
+    remove_older(engine, table, now_ns() - length)
 
 
 def _set_attribute(engine: Engine, table: Table, action: exp.Expr) -> None:

@@ -19,12 +19,12 @@ class Link:
     Attributes:
         left: occurrence of the left table.
         right: occurrence of the right table.
-        looks_back: whether matches lie at or before the left row's time (>= and >), else at or after.
+        looks_back: whether matches lie at or before the left row's time (>= and >), else at or after; None: around it.
     """
 
     left: Occurrence
     right: Occurrence
-    looks_back: bool
+    looks_back: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,19 @@ def _links(keys: JoinKeys, right: Occurrence, scope: Scope) -> list[Link]:
     if left is None or left is not lefts[1]:
         return []
     return [Link(left, right, keys.looks_back)]
+
+
+def prepare_window(join: exp.Expr, right: Relation, scope: Scope) -> list[Link]:
+    """What symbols of the left say about the right side of a WINDOW JOIN on equal symbols."""
+    condition = join.args.get("on")
+    for part in conjuncts(condition) if condition is not None and right.occurrence is not None else ():
+        pair = _sides(part, right)
+        if pair is None or pair[2] is not exp.EQ or right.role(pair[1]) != "symbol" or right.occurrence is None:
+            continue
+        found = scope.resolve_here(pair[0])
+        if found is not None and found[0].occurrence is not None and found[0].role(found[1][0]) == "symbol":
+            return [Link(found[0].occurrence, right.occurrence, None)]
+    return []
 
 
 def keys_of(join: exp.Expr, right: Relation) -> JoinKeys | None:
@@ -162,7 +175,9 @@ def prune_right_sides(links: list[Link]) -> None:
         left, right = link.left.bounds, link.right.bounds
         symbols = right.symbols if left.symbols is None else _intersection(left.symbols, right.symbols)
         narrowed = replace(right, symbols=symbols)
-        if link.looks_back:
+        if link.looks_back is None:
+            link.right.bounds = narrowed
+        elif link.looks_back:
             link.right.bounds = replace(narrowed, to_ns=left.to_ns)
         else:
             link.right.bounds = replace(narrowed, from_ns=left.from_ns)

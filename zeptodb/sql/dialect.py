@@ -29,6 +29,8 @@ _BEFORE_FRACTION = (
     TokenType.PLACEHOLDER,
     TokenType.PARAMETER,
 )
+_GEO_FUNCTIONS = ("ST_DISTANCE", "ST_WITHIN")
+"""Ours take numbers, four and five of them."""
 _NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 
 _CLAUSE_WORDS = (
@@ -77,6 +79,10 @@ class ZeptoDB(DuckDB):
 
     class Parser(DuckDBParser):
         """Parses EXPLAIN, keeps the place of each `?`, and is quiet about statements that it hands on as a Command."""
+
+        FUNCTIONS: ClassVar = {
+            name: build for name, build in DuckDBParser.FUNCTIONS.items() if name not in _GEO_FUNCTIONS
+        }
 
         PLACEHOLDER_PARSERS: ClassVar = {
             **DuckDBParser.PLACEHOLDER_PARSERS,

@@ -19,11 +19,12 @@ from zeptodb.errors import (
     QueryTimeoutError,
     ZeptoError,
 )
-from zeptodb.sql import information_schema, native, views
+from zeptodb.sql import information_schema, native
 from zeptodb.sql.compose import plan_in_parts
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
+from zeptodb.sql.expiry import remove_expired
 from zeptodb.sql.explain import fallback_plan, native_plan, text_column
 from zeptodb.sql.file_columns import columns_of_file
 from zeptodb.sql.joined_rows import JOINED
@@ -38,6 +39,7 @@ from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import query_error
 from zeptodb.sql.trace import Trace
+from zeptodb.sql.view_names import inline
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,8 +157,6 @@ class QueryExecutor:
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
         if any(table.ttl_ns is not None for table in self._engine.catalog.tables()):
-            from zeptodb.sql.alter_table import remove_expired
-
             remove_expired(self._engine)
         prepared = self._cache.find(sql, params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
@@ -188,7 +188,7 @@ class QueryExecutor:
     def _with_names(self, statement: exp.Expr) -> exp.Expr:
         """The statement with the queries of views in the place of their names."""
         catalog = self._engine.catalog
-        return information_schema.with_kinds(views.inline(statement, catalog), catalog)
+        return information_schema.with_kinds(inline(statement, catalog), catalog)
 
     # ---- queries --------------------------------------------------------------------------------------------------
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.errors import QueryError, UnknownTableError
-from zeptodb.sql import asof_join, ema_windows, pruning, tick_joins, windows_by_name
+from zeptodb.sql import asof_join, ema_columns, ema_windows, pruning, tick_joins, windows_by_name
 from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.operators import HANDLERS
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns, Occurrence, OutputColumn, Relation, Scope, ValueKind
 from zeptodb.sql.rewrite import Rewriter
 from zeptodb.sql.sampling import fraction_of, sampled
+from zeptodb.sql.stars import fit_stars, hide_columns, star_columns
 from zeptodb.types import Schema
 
 FindTable = Callable[[str], tuple[str, Schema] | None]
@@ -182,13 +183,15 @@ class _Expander:
         asof_join.prune_right_sides(links)
         tick_joins.close_windows(node, scope)
         self._break_ties(node, scope)
+        if scope.has_ema and ema_columns.take(node, scope, self.rewriter.parameters):
+            scope.has_ema = False
         if isinstance(node.parent, exp.Paren) and node.parent.parent is None:
             self._outermost = (node, written)
         else:
             self._keep_names(node, written)
         columns = self._output_columns(node, scope)
-        _hide_row_numbers(node, scope)
-        _fit_stars(node, scope)
+        hide_columns(node, scope)
+        fit_stars(node, scope)
         if scope.has_ema:
             node.meta["ema"] = len(self._with_ema)
             self._with_ema.append(scope)
@@ -251,7 +254,7 @@ class _Expander:
         is_qualified_star = isinstance(item, exp.Column) and isinstance(item.this, exp.Star)
         if isinstance(item, exp.Star) or is_qualified_star:
             star = item.this if is_qualified_star else item
-            return _star_columns(star, item.args.get("table"), scope)
+            return star_columns(star, item.args.get("table"), scope)
         if isinstance(item, (exp.Columns, exp.Explode)):
             return None
         return ((item.alias_or_name, self.rewriter.kind(item)),)
@@ -259,40 +262,42 @@ class _Expander:
     # ---- FROM ------------------------------------------------------------------------------------------------------
 
     def _joins(self, node: exp.Expr, scope: Scope) -> list[asof_join.Link]:
-        links = []
+        links: list[asof_join.Link] = []
         for join in list(node.args.get("joins") or ()):
-            before = len(scope.relations)
-            method = tick_joins.method_of(join)
-            if method in _MERGING:
+            if tick_joins.method_of(join) in _MERGING:
                 self._merge(node, join, scope)
-                continue
-            if method in ("ASOF", "AJ0"):
-                tick_joins.require_condition(join, tick_joins.ASOF_EXAMPLE)
-            self._relation(join.this, scope, prunable=method not in ("POSITIONAL", "WINDOW"), lateral=scope)
-            added = scope.relations[before:]
-            if method == "POSITIONAL":
-                for relation in scope.relations:
-                    relation.prunable = frozenset()
-            if method == "AJ0":
-                join.set("method", "ASOF")
-                join.set("side", "LEFT")
-                self.rewriter.has_changed = True
-            carried = join.copy() if method == "AJ0" else None
-            if method in ("ASOF", "AJ0") and len(added) == 1:
-                links.extend(asof_join.prepare(join, added[0], scope))
-            condition = join.args.get("on")
-            if condition is not None:
-                self.rewriter.rewrite(condition, scope)
-            if carried is not None:
-                tick_joins.carry_right_time(carried, added[0], scope)
-            if method == "WINDOW":
-                tick_joins.require_condition(join, _WINDOW_EXAMPLE)
-                tick_joins.open_window(join, added[0])
-                self.rewriter.has_changed = True
-            _merge_columns(join, added, scope.relations[:before], is_natural=method == "NATURAL")
-            if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
-                for relation in added:
-                    relation.is_hidden = True
+            else:
+                links.extend(self._join(join, scope))
+        return links
+
+    def _join(self, join: exp.Expr, scope: Scope) -> list[asof_join.Link]:
+        before = len(scope.relations)
+        method = tick_joins.method_of(join)
+        tick_joins.require_condition(join)
+        self._relation(join.this, scope, prunable=method not in ("POSITIONAL", "WINDOW"), lateral=scope)
+        added = scope.relations[before:]
+        if method == "POSITIONAL":
+            for relation in scope.relations:
+                relation.prunable = frozenset()
+        written = join.copy()
+        if method == "AJ0":
+            join.set("method", "ASOF")
+            join.set("side", "LEFT")
+        prepare = _PREPARATIONS.get(method)
+        links = prepare(join, added[0], scope) if prepare is not None and len(added) == 1 else []
+        condition = join.args.get("on")
+        if condition is not None:
+            self.rewriter.rewrite(condition, scope)
+        _merge_columns(join, added, scope.relations[:before], is_natural=method == "NATURAL")
+        if method in ("AJ0", "WINDOW"):
+            self.rewriter.has_changed = True
+        if method == "AJ0":
+            tick_joins.carry_right_time(written, added[0], scope)
+        elif method == "WINDOW":
+            tick_joins.open_window(join, added[0])
+        if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
+            for relation in added:
+                relation.is_hidden = True
         return links
 
     def _merge(self, node: exp.Expr, join: exp.Expr, scope: Scope) -> None:
@@ -404,7 +409,7 @@ class _Expander:
 
 
 _MERGING = {"UNION": tick_joins.union, "PLUS": tick_joins.plus}
-_WINDOW_EXAMPLE = "ON t.symbol = q.symbol AND q.timestamp BETWEEN t.timestamp - INTERVAL '5 seconds' AND t.timestamp"
+_PREPARATIONS = {"ASOF": asof_join.prepare, "AJ0": asof_join.prepare, "WINDOW": asof_join.prepare_window}
 
 
 # ---- small facts about nodes ----------------------------------------------------------------------------------------
@@ -462,62 +467,3 @@ def _merge_columns(join: exp.Expr, added: list[Relation], earlier: list[Relation
         if is_natural:
             names = {name.lower() for r in earlier for name, _ in r.columns or ()}
         relation.merged = frozenset(names)
-
-
-def _star_columns(star: exp.Expr, qualifier: exp.Expr | None, scope: Scope) -> Columns:
-    if star.args.get("rename") or star.args.get("like"):
-        return None
-    left_out = {e.name.lower() for e in star.args.get("except_") or ()}
-    result: list[OutputColumn] = []
-    for relation in scope.relations:
-        if relation.is_hidden or (qualifier is not None and not relation.is_called(qualifier.name)):
-            continue
-        if relation.columns is None:
-            return None
-        merged = relation.merged if qualifier is None else frozenset()
-        result.extend(c for c in relation.columns if c[0].lower() not in left_out | merged)
-    replaced = {e.alias.lower() for e in star.args.get("replace") or ()}
-    return tuple((name, ValueKind.OTHER if name.lower() in replaced else kind) for name, kind in result)
-
-
-def _hide_row_numbers(node: exp.Select, scope: Scope) -> None:
-    """`*` leaves out the hidden columns."""
-    for relation in scope.relations:
-        occurrence = relation.occurrence
-        if occurrence is None or not occurrence.needs_rows or occurrence.is_wrapped or relation.is_hidden:
-            continue
-        for item in node.expressions:
-            star = item.this if isinstance(item, (exp.Column, exp.Columns)) else item
-            table = item.args.get("table")
-            if isinstance(star, exp.Star) and (table is None or table.name.lower() == relation.alias.lower()):
-                hidden = exp.column(exp.to_identifier(occurrence.row_name, quoted=True))
-                star.set("except_", [*(star.args.get("except_") or []), hidden])
-
-
-def _fit_stars(node: exp.Select, scope: Scope) -> None:
-    """`*` shows what tick joins make of a relation: the substitutes of AJ0, and nothing of the right of WINDOW JOIN."""
-    for item in node.expressions:
-        star = item.this if isinstance(item, (exp.Column, exp.Columns)) else item
-        if not isinstance(star, exp.Star):
-            continue
-        table = item.args.get("table")
-        for relation in scope.relations:
-            if table is not None and not relation.is_called(table.name):
-                continue
-            if relation.window is not None:
-                hidden = [exp.column(i.alias_or_name) for i in relation.window.query.expressions]
-                if table is None and hidden:
-                    star.set("except_", [*(star.args.get("except_") or []), *hidden])
-            if table is not None and table.name.lower() != relation.alias.lower():
-                table.replace(exp.to_identifier(relation.alias, quoted=True))
-            _substitute(star, relation)
-
-
-def _substitute(star: exp.Expr, relation: Relation) -> None:
-    taken = {e.name.lower() for e in star.args.get("except_") or ()}
-    taken |= {e.alias.lower() for e in star.args.get("replace") or ()}
-    for name, column in relation.substitutes.items():
-        found = relation.find(name)
-        if name not in taken and found is not None:
-            alias = exp.Alias(this=column.copy(), alias=exp.to_identifier(found[0], quoted=True))
-            star.set("replace", [*(star.args.get("replace") or []), alias])

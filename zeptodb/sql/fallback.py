@@ -194,6 +194,7 @@ def _rows(read: TableRead, leases: Leases, engine: Engine, trace: Trace | None =
         row_name=read.row_name,
         keep=read.keep,
         fraction=read.fraction,
+        emas=read.emas,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeptodb.backends.base import Aggregate, TimeBucket
 from zeptodb.backends.expression import ColumnRef, Expression
-from zeptodb.sql.relations import Bounds, Columns
+from zeptodb.sql.relations import Bounds, Columns, EmaColumn
 from zeptodb.types import ColumnType, Schema
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ class TableRead:
         row_name: of the column of row numbers; None: not needed.
         keep: of rows with equal symbol and time only the last arrived, or all.
         fraction: the share of the rows that SAMPLE leaves; None: all.
+        emas: further columns, of moving averages.
     """
 
     view: str
@@ -202,6 +203,7 @@ class TableRead:
     row_name: str | None
     keep: Literal["all", "last"]
     fraction: float | None = None
+    emas: tuple[EmaColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

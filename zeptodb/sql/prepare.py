@@ -117,7 +117,7 @@ def _name_views(expansion: Expansion, tables: Sequence[str]) -> _Views:
     for occurrence in expansion.occurrences:
         table = occurrence.table
         rows = occurrence.row_name if occurrence.needs_rows else None
-        key = (table, occurrence.bounds, occurrence.keep, occurrence.fraction, rows)
+        key = (table, occurrence.bounds, occurrence.keep, occurrence.fraction, tuple(occurrence.emas), rows)
         if key not in names:
             name, counter = table, 1
             while name in by_name or (counter > 1 and name.lower() in taken):
@@ -150,6 +150,7 @@ def _read(view: str, occurrence: Occurrence, wanted: _Wanted) -> TableRead:
         occurrence.row_name if occurrence.needs_rows else None,
         occurrence.keep,
         occurrence.fraction,
+        tuple(occurrence.emas),
     )
 
 

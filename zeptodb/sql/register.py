@@ -13,8 +13,9 @@ import pyarrow as pa
 from zeptodb.backends.base import Backend, Ranges, Scan, SelectScan, Vector
 from zeptodb.backends.expression import ColumnRef
 from zeptodb.sql.arrow_columns import arrow_type
-from zeptodb.sql.relations import Bounds
+from zeptodb.sql.relations import Bounds, EmaColumn
 from zeptodb.sql.sampling import sample_mask
+from zeptodb.sql.smoothing import ema_array
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
@@ -72,6 +73,7 @@ def arrow_table(
     row_name: str | None = None,
     keep: Keep = "all",
     fraction: float | None = None,
+    emas: Sequence[EmaColumn] = (),
     may_gather: bool = True,
 ) -> pa.Table:
     """The rows of `ranges` as an Arrow table of the columns with these indexes, in this order.
@@ -88,6 +90,8 @@ def arrow_table(
         Of rows with equal symbol and time keep only the "last" arrived.
     fraction
         Take a sample of the rows first; None: all.
+    emas
+        Adds float64 columns of moving averages over all rows of the ranges.
     """
     occupied = ranges.ends > ranges.starts
     ranges = Ranges(ranges.segments[occupied], ranges.starts[occupied], ranges.ends[occupied])
@@ -98,6 +102,9 @@ def arrow_table(
     if row_name is not None or not columns:
         arrays.append(_row_numbers(lease.snapshot, ranges))
         names.append(row_name if row_name is not None else "row")
+    for ema in emas:
+        arrays.append(pa.chunked_array([ema_array(lease.snapshot, ranges, ema.column, ema.alpha, backend)]))
+        names.append(ema.name)
     table = pa.table(dict(zip(names, arrays, strict=True)))
     sample = None if fraction is None or fraction == 1 else sample_mask(lease.snapshot, ranges, fraction)
     if sample is not None:

@@ -58,6 +58,15 @@ class Bounds:
     to_ns: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EmaColumn:
+    """A hidden column of a table: the exponential moving average of another one by symbol, in the order of time."""
+
+    name: str
+    column: int
+    alpha: float
+
+
 @dataclass(eq=False)
 class Occurrence:
     """One place in a statement where one of our tables is read.
@@ -70,6 +79,7 @@ class Occurrence:
         bounds: rows that can matter.
         keep: of rows with equal symbol and time, register only the last arrived (for an ASOF JOIN).
         fraction: of the rows, register this share (for SAMPLE); None: all.
+        emas: hidden columns to register.
         is_wrapped: whether a subquery around the table hides the row numbers again.
     """
 
@@ -81,6 +91,7 @@ class Occurrence:
     bounds: Bounds = field(default_factory=Bounds)
     keep: Literal["all", "last"] = "all"
     fraction: float | None = None
+    emas: list[EmaColumn] = field(default_factory=list)
     is_wrapped: bool = False
 
 

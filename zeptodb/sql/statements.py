@@ -15,6 +15,7 @@ from zeptodb.sql.engine import Engine
 from zeptodb.sql.parameters import Parameters
 from zeptodb.sql.result import QueryResult, ResultColumn
 from zeptodb.sql.source_text import pointed, query_error
+from zeptodb.sql.view_names import inline
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.table import Table
 from zeptodb.types import ColumnType, Field
@@ -180,7 +181,7 @@ def _copy(engine: Engine, node: exp.Expr, params: Parameters, text: str) -> Quer
     if view is not None and not node.args.get("kind"):
         node = node.copy()
         everything = exp.Select(expressions=[exp.Star()], from_=exp.From(this=target.copy()))
-        node.set("this", exp.Subquery(this=views.inline(everything, engine.catalog)))
+        node.set("this", exp.Subquery(this=inline(everything, engine.catalog)))
         target = node.this
     if isinstance(target, exp.Query):
         return _counted(copy_files.copy_out(engine, node, None, params))

@@ -30,13 +30,20 @@ def method_of(join: exp.Expr) -> str:
     return str(join.args.get("method") or "").upper()
 
 
-def require_condition(join: exp.Expr, example: str) -> None:
-    """Raise QueryError for a join of this kind that has neither ON nor USING."""
-    if join.args.get("on") is None and not join.args.get("using"):
+def require_condition(join: exp.Expr) -> None:
+    """Raise QueryError for a join of a kind that needs ON or USING and has neither."""
+    example = _EXAMPLES.get(method_of(join))
+    if example is not None and join.args.get("on") is None and not join.args.get("using"):
         raise QueryError(f"{method_of(join)} JOIN needs a condition, such as {example}.")
 
 
 ASOF_EXAMPLE = "ON t.symbol = q.symbol AND t.timestamp >= q.timestamp"
+_EXAMPLES = {
+    "ASOF": ASOF_EXAMPLE,
+    "AJ0": ASOF_EXAMPLE,
+    "WINDOW": "ON t.symbol = q.symbol AND q.timestamp BETWEEN t.timestamp - INTERVAL '5 seconds' AND t.timestamp",
+    "PLUS": "ON t.symbol = q.symbol or USING (symbol)",
+}
 
 
 # ---- AJ0 -----------------------------------------------------------------------------------------------------------
@@ -55,6 +62,8 @@ def carry_right_time(join: exp.Expr, right: Relation, scope: Scope) -> None:
     if found is None or found[0] is right:
         raise QueryError(f"AJ0 JOIN does not know the table of {left.sql('duckdb')}; write it as table.column.")
     relation, (column, _) = found
+    if name.lower() == column.lower():
+        right.merged |= {name.lower()}  # `*` shows the time once
     relation.substitutes[column.lower()] = exp.column(
         exp.to_identifier(name, quoted=True), exp.to_identifier(right.alias, quoted=True)
     )
@@ -89,7 +98,7 @@ def plus(left: exp.Expr, right: exp.Expr, relations: tuple[Relation, Relation], 
     The rows of the left with, where the keys match, the sum of the matching right rows added to the numeric columns
     that are no keys; a numeric column of the right alone is added as a column. NULL counts as nothing.
     """
-    require_condition(join, "ON t.symbol = q.symbol or USING (symbol)")
+    require_condition(join)
     a, b = relations
     pairs = _equal_pairs(join, a, b)
     added = _summed_columns(a, b, {x.lower() for x, _ in pairs}, {y.lower() for _, y in pairs})

@@ -47,6 +47,7 @@ def _arguments(node: exp.Expr, count: int, usage: str) -> list[exp.Expr]:
 def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa: ARG001
     """xbar(x, width): x rounded down to a multiple of the width (a number, or an interval for timestamps)."""
     value, width = _arguments(node, 2, "xbar(x, width)")
+    width = _interval_of_text(rewriter, width)
     kind = rewriter.kind(value)
     if kind is ValueKind.MOMENT:
         ns = moment_ns(value, rewriter)
@@ -62,6 +63,15 @@ def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa
         width = number(int(step)) if step is not None else call("epoch_ns", width)
     result = kind if kind in (ValueKind.TIME, ValueKind.FLOAT) else ValueKind.INTEGER
     return rewriter.replace(node, floor_to(value, width), result)
+
+
+def _interval_of_text(rewriter: Rewriter, width: exp.Expr) -> exp.Expr:
+    """A width such as '5m' as an interval; others as they are."""
+    if not isinstance(width, exp.Literal) or not width.is_string:
+        return width
+    interval = exp.Interval(this=exp.Literal.string(width.name))
+    rewriter.replace(width, interval, ValueKind.INTERVAL)
+    return interval
 
 
 def constant_number(node: exp.Expr, rewriter: Rewriter) -> Decimal | int | None:
@@ -103,7 +113,8 @@ def epoch_s(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # n
     (value,) = _arguments(node, 1, "epoch_s(timestamp)")
     if rewriter.kind(value) in INTEGERS:
         return rewriter.replace(node, floor_divide(value, 1_000_000_000), ValueKind.INTEGER)
-    seconds = call("floor", call("epoch", value.copy()))
+    moment = exp.cast(value.copy(), "TIMESTAMP") if rewriter.kind(value) is ValueKind.TEXT else value.copy()
+    seconds = call("floor", call("epoch", moment))
     return rewriter.replace(node, exp.cast(seconds, "BIGINT"), ValueKind.INTEGER)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from threading import RLock
 
 import numpy as np
@@ -13,8 +12,10 @@ from sqlglot import exp
 
 from zeptodb.errors import AlreadyExistsError, InvalidInputError, NotSupportedError, QueryError, ZeptoError
 from zeptodb.ingest.append import frame_batch
-from zeptodb.sql.dialect import parse
+from zeptodb.sql.create_table import roles_without_null, storable
 from zeptodb.sql.engine import Engine
+from zeptodb.sql.fallback import FallbackAnswer
+from zeptodb.sql.view_names import base_tables, is_cte, query_of
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog, View
 from zeptodb.storage.memory import HostMemory
@@ -24,9 +25,6 @@ from zeptodb.storage.workers import Workers
 from zeptodb.types import Schema
 
 Contents = tuple[Schema, ColumnBatch]
-
-MAX_NESTED_VIEWS = 32
-
 
 # ---- statements ----------------------------------------------------------------------------------------------------
 
@@ -65,7 +63,7 @@ def create(engine: Engine, node: exp.Expr) -> None:
 def _materialized(engine: Engine, view: View, contents: Contents) -> MaterializedView:
     schema, batch = contents
     table = engine.catalog.make_table(view.name, schema, MaterializedView)
-    table.settle(batch, engine.catalog, _base_tables(engine.catalog, view), lambda: contents_of_view(engine, view))
+    table.settle(batch, engine.catalog, base_tables(engine.catalog, view), lambda: contents_of_view(engine, view))
     return table
 
 
@@ -88,9 +86,6 @@ def contents_of_view(engine: Engine, view: View) -> Contents:
     result = QueryExecutor(engine).answer_within(view.text)
     if not result.ok():
         raise QueryError(f'View "{view.name}": {result.error}')
-    from zeptodb.sql.create_table import roles_without_null, storable  # and with it Arrow
-    from zeptodb.sql.fallback import FallbackAnswer
-
     data = storable(FallbackAnswer(result.to_arrow(), frozenset(), 0, ""))
     names = [*view.columns, *data.column_names[len(view.columns) :]]
     if len(names) != data.num_columns:
@@ -100,94 +95,9 @@ def contents_of_view(engine: Engine, view: View) -> Contents:
     return schema, frame_batch(schema, data, table=view.name)
 
 
-# ---- names of views in statements ----------------------------------------------------------------------------------
-
-
-def inline(statement: exp.Expr, catalog: Catalog) -> exp.Expr:
-    """The statement with the query of each view that is not materialized in the place of its name.
-
-    Itself when it names none. Raises QueryError for views that are nested too deeply.
-    """
-    if not any(True for _ in _named(statement, catalog)):
-        return statement
-    root = exp.Paren(this=statement.copy())
-    for _ in range(MAX_NESTED_VIEWS):
-        found = list(_named(root, catalog))
-        if not found:
-            result: exp.Expr = root.this
-            result.parent = None
-            result.meta["inlined"] = True
-            return result
-        for node, view in found:
-            _put_in_place(node, view)
-    raise QueryError(f"Views are nested more than {MAX_NESTED_VIEWS} levels deep.")
-
-
-def _put_in_place(node: exp.Table, view: View) -> None:
-    query = _query(view.text).copy()
-    for part in query.walk():
-        part.meta.pop("start", None)  # places in another text
-        part.meta.pop("end", None)
-    given = node.args.get("alias")
-    names = [c.copy() for c in given.args.get("columns") or ()] if given is not None else []
-    columns = names + [exp.to_identifier(c, quoted=True) for c in view.columns[len(names) :]]
-    alias = exp.TableAlias(this=exp.to_identifier(node.alias_or_name, quoted=True), columns=columns)
-    subquery = exp.Subquery(this=query, alias=alias)
-    for key in ("joins", "fraction", "sample", "pivots"):
-        if node.args.get(key):
-            subquery.set(key, node.args[key])
-    node.replace(subquery)
-
-
-@lru_cache(maxsize=256)
-def _query(text: str) -> exp.Expr:
-    (query,) = parse(text)
-    return query
-
-
-def _named(statement: exp.Expr, catalog: Catalog) -> Iterator[tuple[exp.Table, View]]:
-    """Where the statement reads views that are to be put in place."""
-    for node in list(statement.find_all(exp.Table)):
-        if node.args.get("db") or not isinstance(node.this, exp.Identifier):
-            continue
-        view = catalog.find_view(node.name)
-        is_read = isinstance(node.parent, (exp.From, exp.Join, exp.Subquery, exp.Table, exp.Pivot))
-        if view is not None and view.table is None and is_read and not _is_cte(node):
-            yield node, view
-
-
-def _is_cte(node: exp.Table) -> bool:
-    """Whether a common table expression in force has the name."""
-    below: exp.Expr = node
-    above = node.parent
-    while above is not None:
-        clause = above.args.get("with_")
-        visible = clause.expressions if clause is not None else []
-        if clause is not None and below is clause and not clause.args.get("recursive"):
-            visible = visible[: next(i for i, cte in enumerate(visible) if _holds(cte, node))]
-        if any(cte.alias.lower() == node.name.lower() for cte in visible):
-            return True
-        below, above = above, above.parent
-    return False
-
-
-def _holds(top: exp.Expr, node: exp.Expr) -> bool:
-    above: exp.Expr | None = node
-    while above is not None and above is not top:
-        above = above.parent
-    return above is top
-
-
-def _base_tables(catalog: Catalog, view: View) -> list[Table]:
-    """The tables that a view reads, through other views too."""
-    statement = inline(_query(view.text), catalog)
-    tables = (catalog.find(node.name) for node in statement.find_all(exp.Table) if not node.args.get("db"))
-    return list(dict.fromkeys(table for table in tables if table is not None))
-
-
 def _require_no_cycle(catalog: Catalog, view: View, seen: frozenset[str] = frozenset()) -> None:
-    for node in _query(view.text).find_all(exp.Table):
-        if node.name.lower() == view.name.lower() and not node.args.get("db") and not _is_cte(node):
+    for node in query_of(view.text).find_all(exp.Table):
+        if node.name.lower() == view.name.lower() and not node.args.get("db") and not is_cte(node):
             raise QueryError(f'View "{view.name}" cannot read itself.')
         other = catalog.find_view(node.name)
         if other is not None and other.name.lower() not in seen:
