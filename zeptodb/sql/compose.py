@@ -54,7 +54,8 @@ def plan_in_parts(
             planner.find_table,
             planner.catalog.names(),
             now_ns=planner.now_ns,
-            text=planner.text,
+            text="" if composition.is_rewritten else planner.text,
+            within=planner.text,
             leaves=composition.leaves,
             handed=composition.handed,
             columns_of=planner.columns_of,
@@ -73,12 +74,14 @@ class Composition:
         leaves: the parts.
         handed: their columns, by lower-case name of the table.
         whole: the native plan of all of it, where rewriting made one possible.
+        is_rewritten: whether it differs from what was written.
     """
 
     statement: exp.Expr
     leaves: list[Leaf] = field(default_factory=list)
     handed: dict[str, Columns] = field(default_factory=dict)
     whole: Planned | None = None
+    is_rewritten: bool = False
 
 
 def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
@@ -88,7 +91,7 @@ def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
     if len(selects_of(root)) > MAX_SELECTS:
         return composition
     for select in selects_of(root):
-        _rewrite(select, planner)
+        composition.is_rewritten |= _rewrite(select, planner)
     whole = planner.plan(root.this)
     if whole.plan is not None:
         composition.whole = whole
@@ -99,16 +102,19 @@ def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
     return composition
 
 
-def _rewrite(select: exp.Select, planner: SelectPlanner) -> None:
-    """Apply every rewrite that brings the SELECT nearer to a native plan."""
+def _rewrite(select: exp.Select, planner: SelectPlanner) -> bool:
+    """Apply every rewrite that may bring the SELECT nearer to a native plan; whether one did."""
+    has_changed = False
     for rewrite in REWRITES:
         if _is_native(select, planner):
-            return
+            break
         rewritten = rewrite(select, planner)
         if rewritten is not None:
             select.replace(rewritten)
             select = rewritten
+            has_changed = True
             _drop_unused_ctes(select.root())
+    return has_changed
 
 
 def _is_native(select: exp.Select, planner: SelectPlanner) -> bool:

@@ -48,6 +48,9 @@ def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa
     """xbar(x, width): x rounded down to a multiple of the width (a number, or an interval for timestamps)."""
     value, width = _arguments(node, 2, "xbar(x, width)")
     kind = rewriter.kind(value)
+    if rewriter.kind(width) is ValueKind.TEXT:
+        written = width.sql("duckdb")
+        raise QueryError(f"The width of xbar is a number of nanoseconds or an interval: xbar(x, INTERVAL {written}).")
     if kind is ValueKind.MOMENT:
         ns = moment_ns(value, rewriter)
         value, kind = (number(ns) if ns is not None else call("epoch_ns", value)), ValueKind.TIME
