@@ -29,6 +29,16 @@ Rewrite = Callable[[exp.Select, SelectPlanner], exp.Select | None]
 REWRITES: tuple[Rewrite, ...] = (group_by_all, merge_projection, split_groups)
 """Tried in this order on every SELECT that is not native, from the innermost to the outermost."""
 
+LEAVES: dict[str, Callable[[Plan], bool]] = {
+    "aggregates and groups": lambda plan: isinstance(plan, AggregatePlan),
+    "as-of joins": lambda plan: isinstance(plan, (JoinPlan, JoinedPlan)),
+    "first rows (LIMIT)": lambda plan: isinstance(plan, SelectPlan) and plan.finish.limit is not None,
+}
+"""Native parts that take less time than DuckDB over the same rows, with the handing over of what they leave.
+
+A projection without LIMIT is none: it would hand over as many rows as it reads, which DuckDB reads as fast.
+"""
+
 LEAF = "native_rows"
 
 MAX_SELECTS = 64
@@ -160,13 +170,8 @@ def _take(select: exp.Select, planner: SelectPlanner, composition: Composition) 
 
 
 def is_faster_native(plan: Plan) -> bool:
-    """Whether DuckDB would take longer over the same rows than the native operator and the handing over of its rows.
-
-    A projection without LIMIT hands over as many rows as it reads; DuckDB reads the pruned table as fast.
-    """
-    if isinstance(plan, SelectPlan):
-        return plan.finish.limit is not None
-    return isinstance(plan, (AggregatePlan, JoinPlan, JoinedPlan))
+    """Whether the plan is one of the kinds in `LEAVES`."""
+    return any(is_kind(plan) for is_kind in LEAVES.values())
 
 
 def _selection(name: str, outputs: tuple[Output, ...]) -> exp.Select:

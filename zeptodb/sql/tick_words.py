@@ -233,7 +233,7 @@ def named_function(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKin
         return _window_word(rewriter, node, name)
     if name in WEIGHTED and is_wrapped(node):
         return ValueKind.FLOAT
-    handler = _BY_NAME.get(name)
+    handler = BY_NAME.get(name)
     if handler is not None:
         return handler(rewriter, node, scope)
     return _KINDS_BY_NAME.get(name, ValueKind.OTHER)
@@ -250,7 +250,7 @@ def _window_word(rewriter: Rewriter, node: exp.Expr, name: str) -> ValueKind:
     return rewriter.kind(node.expressions[0]) if node.expressions else ValueKind.OTHER
 
 
-_BY_NAME: dict[str, Callable[[Rewriter, exp.Expr, Scope], ValueKind]] = {
+BY_NAME: dict[str, Callable[[Rewriter, exp.Expr, Scope], ValueKind]] = {
     "xbar": xbar,
     "vwap": vwap,
     "wavg": vwap,
