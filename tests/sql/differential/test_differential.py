@@ -58,7 +58,7 @@ def test_random_statements_agree_with_duckdb(
         max_examples=-(-wanted // STATEMENTS_PER_TABLE),
         deadline=None,
         database=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),  # shrinking 25 statements takes minutes and the message has the one that differs
         suppress_health_check=list(HealthCheck),
     )
     @given(
