@@ -87,8 +87,8 @@ MISTAKES = {
     ),
     "missing ON of an as-of join": (
         "SELECT bid FROM trades t ASOF JOIN quotes q WHERE bid > 1",
-        "This JOIN has no condition",
-        31,
+        "ASOF JOIN needs a condition, such as ON t.symbol = q.symbol",
+        None,
     ),
     "column that is not grouped": (
         "SELECT symbol, price FROM trades GROUP BY symbol",

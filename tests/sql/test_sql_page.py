@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from zeptodb.pipeline import Pipeline
 from zeptodb.sql.surface import written
@@ -19,24 +16,16 @@ ENGINES = {"native": "native:cpu", "native+duckdb": "native:cpu+duckdb"}
 """Engines that are called otherwise on the page."""
 
 
-@pytest.fixture(scope="module")
-def pipeline() -> Iterator[Pipeline]:
-    with Pipeline(backend="cpu") as made:
-        yield made
-
-
-@pytest.mark.parametrize(("engine", "sql"), EXAMPLES, ids=range(len(EXAMPLES)))
-def test_an_example_runs_on_the_engine_that_the_page_names(pipeline: Pipeline, engine: str, sql: str) -> None:
-    result = pipeline.execute(sql)
-    assert result.ok(), result.error
-    assert result.engine == ENGINES.get(engine, engine), result.plan
-    is_answer = engine != "storage" or sql.startswith(("SHOW", "DESCRIBE"))
-    assert len(result) > 0 or not is_answer
-
-
-def test_the_python_examples_run(pipeline: Pipeline) -> None:
-    for code in PYTHON:
-        exec(code, {"pipeline": pipeline})
+def test_the_examples_run_in_turn_on_the_engines_that_the_page_names() -> None:
+    with Pipeline(backend="cpu") as pipeline:
+        for engine, sql in EXAMPLES:
+            result = pipeline.execute(sql)
+            assert result.ok(), f"{sql}{result.error}"
+            assert result.engine == ENGINES.get(engine, engine), f"{sql}{result.plan}"
+            is_answer = engine != "storage" or sql.startswith(("SHOW", "DESCRIBE"))
+            assert len(result) > 0 or not is_answer, sql
+        for code in PYTHON:
+            exec(code, {"pipeline": pipeline})
 
 
 def test_the_table_is_what_the_planner_has() -> None:
