@@ -234,3 +234,12 @@ def test_explain_analyze_tells_what_each_operator_took(host: Any) -> None:
     join = "SELECT a.price, b.volume FROM trades a JOIN trades b USING (symbol) WHERE b.symbol = 2 AND a.symbol = 2"
     lines = [line for (line,) in QueryExecutor(host).execute(f"EXPLAIN ANALYZE {join}").rows]
     assert sum(line.startswith("ran read ") for line in lines) == 1
+
+
+def test_a_column_of_nothing_but_null_strings_is_sorted() -> None:
+    with Pipeline() as pipeline:
+        pipeline.execute("CREATE TABLE notes (symbol STRING, timestamp TIMESTAMP_NS, note STRING, size INT64)")
+        pipeline.execute("INSERT INTO notes VALUES ('a', 1, NULL, 2), ('b', 2, NULL, 3)")
+        result = pipeline.execute("SELECT symbol, note, sum(size) AS s FROM notes GROUP BY symbol, note")
+        assert result.rows == [["a", None, 2], ["b", None, 3]]
+        assert result.engine == "native:cpu"

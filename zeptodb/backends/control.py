@@ -25,17 +25,20 @@ class Control:
         memory_limit: bytes that its native operators may take for rows; None: no limit.
     """
 
-    __slots__ = ("_condition", "_deadline", "_error", "_interrupt", "_reserved", "began", "memory_limit", "timeout")
+    # Of the class until something happens: most statements are over before anything does.
+    timeout: float | None = None
+    _deadline: float | None = None
+    _error: ZeptoError | None = None
+    _condition: threading.Condition | None = None
+    _interrupt: Callable[[], None] | None = None
+    _reserved = 0
 
-    def __init__(self, *, timeout: float | None = None, memory_limit: int | None = None) -> None:
+    def __init__(self, timeout: float | None = None, memory_limit: int | None = None) -> None:
         self.began = time.monotonic()
-        self.timeout = timeout
         self.memory_limit = memory_limit
-        self._deadline = None if timeout is None else self.began + timeout
-        self._error: ZeptoError | None = None
-        self._condition: threading.Condition | None = None
-        self._interrupt: Callable[[], None] | None = None
-        self._reserved = 0
+        if timeout is not None:
+            self.timeout = timeout
+            self._deadline = self.began + timeout
 
     def cancel(self) -> None:
         """End the statement with QueryCancelledError at its next check, and interrupt what is interruptible."""

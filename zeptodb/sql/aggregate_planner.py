@@ -25,7 +25,7 @@ from zeptodb.sql.select_statement import (
 from zeptodb.sql.sources import Source, is_star, outputs_of
 from zeptodb.types import ColumnType
 
-_KEY_TYPES = frozenset({SqlType.VARCHAR, SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP, SqlType.BOOLEAN})
+KEY_TYPES = frozenset({SqlType.VARCHAR, SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP, SqlType.BOOLEAN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class AggregatePlanner:
                 symbol = bound
             elif self._is_bucket(bound) and bucket in (None, bound):
                 bucket = bound
-            elif bound.type in _KEY_TYPES:
+            elif bound.type in KEY_TYPES:
                 others[bound] = None
             else:
                 self.statement.reject(f"GROUP BY of a {bound.type.value} has no native form", node)

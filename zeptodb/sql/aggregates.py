@@ -10,7 +10,7 @@ from zeptodb.sql.binder import Binder
 from zeptodb.sql.bound import BoundConstant, BoundExpression, SqlType
 from zeptodb.sql.select_statement import SelectStatement
 
-_OPERATIONS: dict[type[exp.Expr], AggregateOp] = {
+OPERATIONS: dict[type[exp.Expr], AggregateOp] = {
     exp.Sum: AggregateOp.SUM,
     exp.Avg: AggregateOp.AVG,
     exp.Min: AggregateOp.MIN,
@@ -68,7 +68,7 @@ def _bind_call(node: exp.Expr, rows: Binder, statement: SelectStatement) -> Call
     if isinstance(node, exp.Anonymous) and node.name.lower() == "vwap":
         return _bind_vwap(node, rows, statement)
     is_mean = isinstance(node, exp.Anonymous) and node.name.lower() == "mean" and len(node.expressions) == 1
-    op = AggregateOp.AVG if is_mean else _OPERATIONS.get(type(node))
+    op = AggregateOp.AVG if is_mean else OPERATIONS.get(type(node))
     extra = [key for key, value in node.args.items() if value and key != "this"] if not is_mean else []
     if op is None or extra:
         statement.reject(f"{_name(node)}{' with more arguments' if extra else ''} has no native form", node)

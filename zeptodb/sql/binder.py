@@ -34,7 +34,7 @@ from zeptodb.types import INT64_MAX
 ColumnResolver = Callable[[exp.Column], "Bound | Rejection"]
 Replacement = Callable[[exp.Expr], "Bound | Rejection | None"]
 
-_ARITHMETIC: dict[type[exp.Expr], ArithmeticOp] = {
+ARITHMETIC: dict[type[exp.Expr], ArithmeticOp] = {
     exp.Add: "+",
     exp.Sub: "-",
     exp.Mul: "*",
@@ -103,11 +103,11 @@ class Binder:
                 return self._accept(replaced, node)
         if type(node) in _SIDE_ARGUMENTS and not self._has_only_known_arguments(node):
             return None
-        if type(node) in _ARITHMETIC:
+        if type(node) in ARITHMETIC:
             return self._arithmetic(node)
         if type(node) in COMPARISONS:
             return self._comparison(node)
-        handler = _HANDLERS.get(type(node))
+        handler = HANDLERS.get(type(node))
         if handler is None:
             self.reject(f"{_describe(node)} has no native form", node)
             return None
@@ -174,7 +174,7 @@ class Binder:
         left, right = self.bind(node.this), self.bind(node.expression)
         if left is None or right is None:
             return None
-        op = _ARITHMETIC[type(node)]
+        op = ARITHMETIC[type(node)]
         if isinstance(left, BoundConstant) and isinstance(right, BoundConstant):
             return self._accept(fold_constants(op, left, right), node)
         is_safe = isinstance(right, BoundConstant) and right.value != 0
@@ -327,7 +327,7 @@ def _describe(node: exp.Expr) -> str:
     return type(node).__name__.upper()
 
 
-_HANDLERS: dict[type[exp.Expr], Callable[[Binder, exp.Expr], Bound | None]] = {
+HANDLERS: dict[type[exp.Expr], Callable[[Binder, exp.Expr], Bound | None]] = {
     exp.Column: Binder._column,
     exp.Paren: Binder._paren,
     exp.Literal: Binder._literal,

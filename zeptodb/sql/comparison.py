@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, cast
 
 from zeptodb.backends.expression import (
@@ -21,6 +22,9 @@ from zeptodb.types import ColumnType
 
 _FLIPPED: dict[ComparisonOp, ComparisonOp] = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
+
+_NUMBER = re.compile(r"\s*[+-]?\d[\d_]*(\.\d*)?([eE][+-]?\d+)?\s*")
+"""What DuckDB may read as a number, and more."""
 
 _WHOLE_NUMBERS = frozenset({SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP})
 _INT64_LITERALS = frozenset({SqlType.INTEGER, SqlType.BIGINT})
@@ -48,7 +52,7 @@ def compare(op: ComparisonOp, left: Bound, right: Bound) -> Bound | Rejection:
         return BoundExpression(whole, SqlType.BOOLEAN)
     if _is_unsettled_symbol(left) and isinstance(right, BoundConstant) and isinstance(right.value, str):
         return BoundConstant(False, SqlType.BOOLEAN)  # noqa: FBT003
-    if left.type is SqlType.VARCHAR or (isinstance(right, BoundExpression) and right.type is SqlType.VARCHAR):
+    if SqlType.VARCHAR in (left.type, right.type) and left.type is not SqlType.TIMESTAMP:
         return _compare_strings(op, left, right)
     if left.type is SqlType.BOOLEAN:
         if isinstance(right, BoundConstant) and right.type is SqlType.BOOLEAN and op in ("=", "!="):
@@ -76,11 +80,19 @@ def _compare_constants(op: ComparisonOp, left: BoundConstant, right: BoundConsta
 
 def _compare_strings(op: ComparisonOp, left: BoundExpression, right: Bound) -> Bound | Rejection:
     if left.type is not SqlType.VARCHAR or left.dictionary is None:
-        return Rejection("a string is compared with something else")
+        return _string_beside(left, right)
     if not isinstance(right, BoundConstant) or not isinstance(right.value, str) or op not in ("=", "!="):
         return Rejection("strings are native in = != and IN with constants only")
     code = string_code(right.value, left.dictionary)
     return BoundExpression(Comparison(op, left.expression, code), SqlType.BOOLEAN)
+
+
+def _string_beside(other: BoundExpression, text: Bound) -> Rejection:
+    """Why a string is not compared natively with something else; an error when it cannot be at all."""
+    value = text.value if isinstance(text, BoundConstant) else None
+    if other.type.is_integer and isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return Rejection(f"'{value}' is no number and is compared with integers.", is_error=True)
+    return Rejection("a string is compared with something else")
 
 
 def in_list(argument: BoundExpression, items: list[BoundConstant]) -> Bound | Rejection:
@@ -98,6 +110,8 @@ def in_list(argument: BoundExpression, items: list[BoundConstant]) -> Bound | Re
         return Rejection("IN with items of different types has no native form")
     pairs = []
     for item in items:
+        if isinstance(item.value, str):
+            return _string_beside(argument, item)
         pair = comparable_pair("=", argument, item)
         if isinstance(pair, Rejection):
             return pair

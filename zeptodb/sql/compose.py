@@ -29,6 +29,16 @@ Rewrite = Callable[[exp.Select, SelectPlanner], exp.Select | None]
 REWRITES: tuple[Rewrite, ...] = (group_by_all, merge_projection, split_groups)
 """Tried in this order on every SELECT that is not native, from the innermost to the outermost."""
 
+LEAVES: dict[str, Callable[[Plan], bool]] = {
+    "aggregates and groups": lambda plan: isinstance(plan, AggregatePlan),
+    "as-of joins": lambda plan: isinstance(plan, (JoinPlan, JoinedPlan)),
+    "first rows (LIMIT)": lambda plan: isinstance(plan, SelectPlan) and plan.finish.limit is not None,
+}
+"""Native parts that take less time than DuckDB over the same rows, with the handing over of what they leave.
+
+A projection without LIMIT is none: it would hand over as many rows as it reads, which DuckDB reads as fast.
+"""
+
 LEAF = "native_rows"
 
 MAX_SELECTS = 64
@@ -54,7 +64,8 @@ def plan_in_parts(
             planner.find_table,
             planner.catalog.names(),
             now_ns=planner.now_ns,
-            text=planner.text,
+            text="" if composition.is_rewritten else planner.text,
+            within=planner.text,
             leaves=composition.leaves,
             handed=composition.handed,
             columns_of=planner.columns_of,
@@ -73,12 +84,14 @@ class Composition:
         leaves: the parts.
         handed: their columns, by lower-case name of the table.
         whole: the native plan of all of it, where rewriting made one possible.
+        is_rewritten: whether it differs from what was written.
     """
 
     statement: exp.Expr
     leaves: list[Leaf] = field(default_factory=list)
     handed: dict[str, Columns] = field(default_factory=dict)
     whole: Planned | None = None
+    is_rewritten: bool = False
 
 
 def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
@@ -88,7 +101,7 @@ def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
     if len(selects_of(root)) > MAX_SELECTS:
         return composition
     for select in selects_of(root):
-        _rewrite(select, planner)
+        composition.is_rewritten |= _rewrite(select, planner)
     whole = planner.plan(root.this)
     if whole.plan is not None:
         composition.whole = whole
@@ -99,16 +112,19 @@ def compose(statement: exp.Expr, planner: SelectPlanner) -> Composition:
     return composition
 
 
-def _rewrite(select: exp.Select, planner: SelectPlanner) -> None:
-    """Apply every rewrite that brings the SELECT nearer to a native plan."""
+def _rewrite(select: exp.Select, planner: SelectPlanner) -> bool:
+    """Apply every rewrite that may bring the SELECT nearer to a native plan; whether one did."""
+    has_changed = False
     for rewrite in REWRITES:
         if _is_native(select, planner):
-            return
+            break
         rewritten = rewrite(select, planner)
         if rewritten is not None:
             select.replace(rewritten)
             select = rewritten
+            has_changed = True
             _drop_unused_ctes(select.root())
+    return has_changed
 
 
 def _is_native(select: exp.Select, planner: SelectPlanner) -> bool:
@@ -154,13 +170,8 @@ def _take(select: exp.Select, planner: SelectPlanner, composition: Composition) 
 
 
 def is_faster_native(plan: Plan) -> bool:
-    """Whether DuckDB would take longer over the same rows than the native operator and the handing over of its rows.
-
-    A projection without LIMIT hands over as many rows as it reads; DuckDB reads the pruned table as fast.
-    """
-    if isinstance(plan, SelectPlan):
-        return plan.finish.limit is not None
-    return isinstance(plan, (AggregatePlan, JoinPlan, JoinedPlan))
+    """Whether the plan is one of the kinds in `LEAVES`."""
+    return any(is_kind(plan) for is_kind in LEAVES.values())
 
 
 def _selection(name: str, outputs: tuple[Output, ...]) -> exp.Select:

@@ -1,23 +1,19 @@
-"""One in-memory DuckDB per engine, made when first needed; a fresh cursor per statement; its errors in our words."""
+"""One in-memory DuckDB per engine, made when first needed; a fresh cursor per statement."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from zeptodb.backends import control
-from zeptodb.errors import MemoryLimitError, QueryError, UnknownColumnError, ZeptoError, did_you_mean
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.source_text import pointed
 
 if TYPE_CHECKING:
     import duckdb
@@ -137,59 +133,3 @@ def _lock_in(connection: duckdb.DuckDBPyConnection, directories: Sequence[str | 
     connection.execute(f"SET GLOBAL allowed_directories = [{allowed}]")
     connection.execute("SET GLOBAL enable_external_access = false")
     connection.execute("SET GLOBAL lock_configuration = true")
-
-
-# ---- errors --------------------------------------------------------------------------------------------------------
-
-_COLUMN_NOT_FOUND = (
-    re.compile(r'Referenced column "(?P<column>[^"]+)" not found in FROM clause'),
-    re.compile(r'(?:Table|Values list) "(?P<table>[^"]*)" does not have a column named "(?P<column>[^"]+)"'),
-)
-_NO_FUNCTION = re.compile(r"Function with name \"?(?P<name>\w+)\"? does not exist")
-_SUGGESTED = re.compile(r'Did you mean "(\w+)"')
-_NOT_CONVERTED = re.compile(r"Could not convert string '([^'\n]+)'")
-_OUR_FUNCTIONS = (
-    "xbar", "ema", "delta", "ratio", "vwap", "wavg", "percentile", "epoch_s", "epoch_ms", "haversine", "st_distance",
-    "st_within", "wj_avg", "wj_sum", "wj_min", "wj_max", "wj_count", "wj_first", "wj_last", "now", "date_trunc",
-)  # fmt: skip
-_QUOTED = re.compile(r'"([^"\n]+)"')
-_EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
-_HIDDEN = re.compile(r'(, )?"?(?:[\w.]+\.)?__row_\d+"?')
-
-
-def query_error(error: Exception, columns: Iterable[str], text: str) -> ZeptoError:
-    """An error of DuckDB as ours: what is wrong, where in `text`, and for a column the nearest of `columns`."""
-    import duckdb
-
-    message = _HIDDEN.sub("", _EXCERPT.sub("", str(error))).strip()
-    for pattern in _COLUMN_NOT_FOUND:
-        found = pattern.search(message)
-        if found is not None:
-            name = found.group("column")
-            known = list(dict.fromkeys(columns))
-            tail = did_you_mean(name, known) if known else ""
-            return UnknownColumnError(pointed(f'There is no column "{name}" here.{tail}', text, place_of(name, text)))
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return MemoryLimitError(f"The statement needs more memory than DuckDB may use (memory_limit). {message}")
-    unknown = _NO_FUNCTION.search(message)
-    if unknown is not None:
-        return _unknown_function(unknown.group("name"), message, text)
-    if "WHERE clause cannot contain aggregates" in message:
-        message = "WHERE is decided row by row and cannot contain aggregates; use HAVING, or a subquery."
-        return QueryError(pointed(message, text, place_of("WHERE", text)))
-    quoted = _NOT_CONVERTED.search(message) or _QUOTED.search(message)
-    return QueryError(pointed(message, text, place_of(quoted.group(1), text) if quoted is not None else None))
-
-
-def _unknown_function(name: str, message: str, text: str) -> QueryError:
-    nearest = get_close_matches(name.lower(), _OUR_FUNCTIONS, n=1, cutoff=0.75)
-    suggested = _SUGGESTED.search(message)
-    hint = nearest[0] if nearest else suggested.group(1) if suggested is not None else ""
-    told = f' Did you mean "{hint}"?' if hint else ""
-    return QueryError(pointed(f'There is no function "{name}".{told}', text, place_of(name, text)))
-
-
-def place_of(name: str, text: str) -> int | None:
-    """The offset of the first occurrence of a name in the text, None when it does not occur."""
-    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
-    return None if found is None else found.start()

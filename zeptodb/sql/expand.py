@@ -302,6 +302,8 @@ class _Expander:
 
     def _merge(self, node: exp.Expr, join: exp.Expr, scope: Scope) -> None:
         """UNION JOIN and PLUS JOIN: what stands before and what is joined become one relation."""
+        if isinstance(node, exp.Select) and node.args.get("from_") is None:
+            raise QueryError(f"{tick_joins.method_of(join)} JOIN has nothing before it; write FROM and a table there.")
         left = node.args["from_"].this if isinstance(node, exp.Select) else node
         joins = [other for other in node.args["joins"] if other is not join]
         if len(scope.relations) != 1 or len(node.args["joins"]) != len(joins) + 1 or node.args["joins"][0] is not join:

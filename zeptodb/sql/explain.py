@@ -108,7 +108,7 @@ def _read(read: TableRead) -> str:
         more = f", ... ({len(bounds.symbols)} in all)" if len(bounds.symbols) > _SHOWN_SYMBOLS else ""
         parts.append(f"symbols {', '.join(shown)}{more} by lookup")
     if bounds.from_ns is not None or bounds.to_ns is not None:
-        parts.append(f"time from {_moment(bounds.from_ns)} to before {_moment(bounds.to_ns)} by binary search")
+        parts.append(_times(bounds.from_ns, bounds.to_ns))
     name = read.view if read.view == read.table else f"{read.view} ({read.table})"
     return f"duckdb reads {name}: {'; '.join(parts)}"
 
@@ -172,15 +172,19 @@ def _scan(scan: TableScan, schema: Schema) -> str:
     if scan.symbol_filter is not None:
         parts.append(f"symbols where {_text(scan.symbol_filter, schema)}")
     if scan.from_ns is not None or scan.to_ns is not None:
-        parts.append(f"time from {_moment(scan.from_ns)} to before {_moment(scan.to_ns)} by binary search")
+        parts.append(_times(scan.from_ns, scan.to_ns))
     if scan.predicate is not None:
         parts.append(f"rows where {_text(scan.predicate, schema)}")
     return f"scan {scan.table}: " + ("; ".join(parts) if parts else "all rows")
 
 
-def _moment(ns: int | None) -> str:
+def _times(from_ns: int | None, to_ns: int | None) -> str:
+    return f"time from {_moment(from_ns, 'the beginning')} to before {_moment(to_ns, 'the end')} by binary search"
+
+
+def _moment(ns: int | None, end: str) -> str:
     if ns is None:
-        return "the end"
+        return end
     moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from sqlglot import exp
 
-from zeptodb.sql import duckdb_session, information_schema
+from zeptodb.sql import duckdb_errors, duckdb_session, information_schema
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.file_columns import columns_of_file
@@ -207,7 +207,7 @@ def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: object, colu
     try:
         return duckdb_session.interruptible(cursor, lambda: _answer(cursor, sql, parameters))
     except duckdb.Error as error:
-        raise duckdb_session.query_error(error, columns, text) from error
+        raise duckdb_errors.query_error(error, columns, text) from error
 
 
 def _answer(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: object) -> pa.Table:

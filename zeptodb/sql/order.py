@@ -88,7 +88,8 @@ def _ranks(codes: Values, dictionary: Dictionary | None) -> Int64Array:
     if dictionary is None:
         raise AssertionError("a STRING key came without its dictionary")
     distinct, inverse = np.unique(codes, return_inverse=True)
-    strings = [dictionary.values[code] if code >= 0 else "" for code in distinct.tolist()]
+    known = len(dictionary.values)  # NULL has any code, also one that no string has
+    strings = [dictionary.values[code] if 0 <= code < known else "" for code in distinct.tolist()]
     rank = np.empty(len(distinct), np.int64)
     rank[sorted(range(len(strings)), key=strings.__getitem__)] = np.arange(len(strings))
     return rank[inverse]

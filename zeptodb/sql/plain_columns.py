@@ -19,7 +19,8 @@ def python_values(vector: Vector, dictionary: Dictionary | None) -> list[Any]:
         if dictionary is None:
             raise AssertionError("a STRING vector came without its dictionary")
         strings = dictionary.values
-        values = [strings[code] if code >= 0 else None for code in values]
+        known = len(strings)  # NULL has any code, also one that no string has
+        values = [strings[code] if 0 <= code < known else None for code in values]
     elif vector.type is ColumnType.HUGEINT:
         values = [int(value) for value in values]
     if vector.validity is None:

@@ -10,6 +10,9 @@ from zeptodb.sql.bound import BoundConstant, BoundExpression, StringCode, String
 from zeptodb.sql.plan import Symbol, TableScan
 from zeptodb.types import INT64_MAX, INT64_MIN, Schema
 
+LOOKED_UP = ("symbol = x", "symbol IN (list)", "OR of these", "comparisons of the time with constants")
+"""Parts of WHERE that `table_scan` turns into lookups of symbols and binary searches of times."""
+
 
 @dataclass(slots=True)
 class _Condition:

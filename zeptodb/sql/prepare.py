@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from zeptodb.errors import UnknownTableError, unknown_table
-from zeptodb.sql import duckdb_session, information_schema
+from zeptodb.sql import duckdb_errors, information_schema
 from zeptodb.sql.expand import ColumnsOf, Expansion, FindTable, expand, no_columns
 from zeptodb.sql.plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.relations import Columns, Occurrence
@@ -98,7 +98,7 @@ def _as_written(expression: exp.Expr, text: str) -> str:
 
 def _unknown_table(name: str, tables: Sequence[str], text: str) -> UnknownTableError:
     error = unknown_table(name, tables)
-    return UnknownTableError(pointed(str(error), text, duckdb_session.place_of(name, text)))
+    return UnknownTableError(pointed(str(error), text, duckdb_errors.place_of(name, text)))
 
 
 @dataclass(frozen=True, slots=True)

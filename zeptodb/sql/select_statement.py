@@ -21,7 +21,7 @@ from zeptodb.types import INT64_MAX, ColumnType
 if TYPE_CHECKING:
     from zeptodb.sql.template import Template
 
-_CLAUSES = {
+CLAUSES = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct",
 }  # fmt: skip
 _AGGREGATE_FUNCTIONS = frozenset({"vwap", "mean"})
@@ -57,7 +57,7 @@ class SelectStatement:
     def check_clauses(self) -> None:
         """Reject every clause that has no native form."""
         for key, value in self.node.args.items():
-            if value and key not in _CLAUSES:
+            if value and key not in CLAUSES:
                 name = key.strip("_").upper()
                 self.reject(f"{name} has no native form", value if isinstance(value, exp.Expr) else None)
 

@@ -53,6 +53,10 @@ def is_qualified_by(node: exp.Column, source: Source) -> bool:
 
 def unknown_column_message(node: exp.Column, sources: list[Source]) -> str:
     """The text of the error for a column that none of the tables has."""
+    qualifier = node.args.get("table")
+    names = [source.name for source in sources]
+    if qualifier is not None and qualifier.name.lower() not in [name.lower() for name in names]:
+        return f'No table is called "{qualifier.name}" in FROM.{did_you_mean(qualifier.name, names)}'
     known = list(dict.fromkeys(name for source in sources for name in source.schema.names))
     tables = " and ".join(f'"{source.name}"' for source in sources)
     return f'There is no column "{node.name}" in {tables}.{did_you_mean(node.name, known)}'

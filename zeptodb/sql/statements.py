@@ -10,7 +10,7 @@ from sqlglot import exp
 from zeptodb.backends.base import Vector
 from zeptodb.errors import NotSupportedError, QueryError, UnknownTableError, unknown_table
 from zeptodb.sql import alter_table, change_rows, copy_files, create_table, insert_rows, views
-from zeptodb.sql.duckdb_session import place_of
+from zeptodb.sql.duckdb_errors import place_of
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.parameters import Parameters
 from zeptodb.sql.result import QueryResult, ResultColumn

@@ -49,6 +49,9 @@ def xbar(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKind:  # noqa
     value, width = _arguments(node, 2, "xbar(x, width)")
     width = _interval_of_text(rewriter, width)
     kind = rewriter.kind(value)
+    if rewriter.kind(width) is ValueKind.TEXT:
+        written = width.sql("duckdb")
+        raise QueryError(f"The width of xbar is a number of nanoseconds or an interval: xbar(x, INTERVAL {written}).")
     if kind is ValueKind.MOMENT:
         ns = moment_ns(value, rewriter)
         value, kind = (number(ns) if ns is not None else call("epoch_ns", value)), ValueKind.TIME
@@ -241,7 +244,7 @@ def named_function(rewriter: Rewriter, node: exp.Expr, scope: Scope) -> ValueKin
         return _window_word(rewriter, node, name)
     if name in WEIGHTED and is_wrapped(node):
         return ValueKind.FLOAT
-    handler = _BY_NAME.get(name)
+    handler = BY_NAME.get(name)
     if handler is not None:
         return handler(rewriter, node, scope)
     return _KINDS_BY_NAME.get(name, ValueKind.OTHER)
@@ -258,7 +261,7 @@ def _window_word(rewriter: Rewriter, node: exp.Expr, name: str) -> ValueKind:
     return rewriter.kind(node.expressions[0]) if node.expressions else ValueKind.OTHER
 
 
-_BY_NAME: dict[str, Callable[[Rewriter, exp.Expr, Scope], ValueKind]] = {
+BY_NAME: dict[str, Callable[[Rewriter, exp.Expr, Scope], ValueKind]] = {
     "xbar": xbar,
     "vwap": vwap,
     "wavg": vwap,

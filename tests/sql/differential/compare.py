@@ -46,12 +46,12 @@ def difference(result: QueryResult, truth: QueryResult, *, is_ordered: bool, sca
 
 
 def _sort_key(row: list[Any]) -> tuple[Any, ...]:
+    """Other values before floats, these rounded, so that rows that are the same within the tolerance meet."""
     exact = tuple((v is None, str(v)) for v in row if not isinstance(v, float))
-    floats = tuple(
-        (
-            v is None or (isinstance(v, float) and math.isnan(v)),
-            round(v, 5) if isinstance(v, float) and math.isfinite(v) else 0.0,
-        )
-        for v in row
-    )
-    return exact, tuple((flag, 0.0 if flag else value) for flag, value in floats)
+    return exact, tuple(_place(v) for v in row)
+
+
+def _place(value: Any) -> tuple[int, float]:
+    if not isinstance(value, float):
+        return 0, 0.0
+    return (2, 0.0) if math.isnan(value) else (1, value if math.isinf(value) else round(value, 5))

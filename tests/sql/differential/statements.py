@@ -71,8 +71,8 @@ class Generator:
         self.chance = chance
 
     def statement(self) -> Relation:
-        kinds = [self.rows, self.groups, self.nested, self.sets, self.subqueries, self.asof, self.joins]
-        return self.chance.choices(kinds, [3, 6, 5, 1, 2, 2, 1])[0]()
+        kinds = [self.rows, self.groups, self.nested, self.sets, self.subqueries, self.asof, self.joins, self.unnamed]
+        return self.chance.choices(kinds, [3, 6, 6, 1, 2, 2, 1, 3])[0]()
 
     # ---- choices ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +237,8 @@ class Generator:
             if call is not None:
                 form = self.pick("abs({})", "({} + 1)", "greatest({}, 0)", "coalesce({}, -1)")
                 calls.append(Piece(form.format(call.ours), form.format(call.plain), "int"))
-        group = f" GROUP BY {', '.join(str(i + 1) for i in range(len(keys)))}" if keys else ""
+        by_alias = is_table and self.often(0.3)
+        group = f" GROUP BY {', '.join(f'c{i}' if by_alias else str(i + 1) for i in range(len(keys)))}" if keys else ""
         if keys and self.often(0.15):
             group = " GROUP BY ALL"
         having = (
@@ -268,10 +269,43 @@ class Generator:
         text = f" ORDER BY {keys}{limit}"
         return replace(made, ours=made.ours + text, plain=made.plain + text, is_ordered=len(exact) == len(pieces))
 
-    def nested(self) -> Relation:
+    def unnamed(self) -> Relation:
+        """Items without aliases, which DuckDB names after their text; stars; DISTINCT."""
+        source = self.table()
+        if self.often(0.2):
+            names = ", ".join(c.name for c in source.columns)
+            tail = self.where(source.columns)
+            star = Relation(
+                f"SELECT * FROM {source.ours}{tail}", (f"SELECT {names} FROM {source.plain}{tail}"), source.columns
+            )
+            return replace(star, columns=source.columns)
+        if self.often(0.25):
+            columns = [self.chance.choice(source.columns) for _ in range(self.chance.randint(1, 2))]
+            text = (
+                f"SELECT DISTINCT {', '.join(c.name for c in columns)} FROM {source.ours}{self.where(source.columns)}"
+            )
+            return Relation(text, text, tuple(columns))
+        keys = [c for c in (source.columns[0], self.of_kind(source.columns, "int", "text", "bool")) if c is not None]
+        calls = [self.aggregate(source.columns, in_time=False).ours for _ in range(self.chance.randint(1, 3))]
+        calls += (
+            [f"{self.pick('round', 'abs', 'sqrt')}({self.pick('count(*)', 'max(timestamp)')})"]
+            if self.often(0.2)
+            else []
+        )
+        items = [*(c.name for c in keys), *calls]
+        text = (
+            f"SELECT {', '.join(items)} FROM {source.ours}{self.where(source.columns)} GROUP BY "
+            f"{', '.join(c.name for c in keys)}"
+        )
+        return Relation(text, text, ())
+
+    def nested(self, depth: int = 0) -> Relation:
         """Something over the rows of a query: a derived table, a common table expression, or two of them."""
-        inner = self.pick("rows", "groups", "groups", "asof")
-        made = {"rows": self.rows, "groups": self.groups, "asof": self.asof}[inner](may_limit=self.often(0.2))
+        inner = self.pick("rows", "groups", "groups", "asof", *(["nested"] if depth < 2 else []))
+        if inner == "nested":
+            made = self.nested(depth + 1)
+        else:
+            made = {"rows": self.rows, "groups": self.groups, "asof": self.asof}[inner](may_limit=self.often(0.2))
         outer = self.chance.choice([self.rows, self.groups, self.ranked])
         if self.often(0.5):
             found = outer(Relation("r", "r", made.columns))
@@ -287,7 +321,7 @@ class Generator:
             return self.rows(source, may_limit=False)
         order = ", ".join(c.name for c in keys)
         partition = f"PARTITION BY {keys[0].name} " if self.often(0.5) else ""
-        call = self.pick("rank()", "dense_rank()", "count(*)")
+        call = self.pick("rank()", "dense_rank()", "count(*)", f"max({keys[0].name})", f"first_value({keys[-1].name})")
         pieces = [
             Piece.same(keys[0].name, keys[0].kind),
             Piece.same(f"{call} OVER ({partition}ORDER BY {order})", "int"),

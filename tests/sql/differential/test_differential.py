@@ -47,7 +47,7 @@ def check(host: Host, executor: QueryExecutor, statement: Relation, scale: float
 
 
 def test_random_statements_agree_with_duckdb(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     wanted, first_seed = request.config.getoption("statements"), request.config.getoption("statement_seed")
     backend: Any = CpuBackend(threads=2)
@@ -58,7 +58,7 @@ def test_random_statements_agree_with_duckdb(
         max_examples=-(-wanted // STATEMENTS_PER_TABLE),
         deadline=None,
         database=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),  # shrinking 25 statements takes minutes and the message has the one that differs
         suppress_health_check=list(HealthCheck),
     )
     @given(
@@ -77,6 +77,4 @@ def test_random_statements_agree_with_duckdb(
     native = sum(count for engine, count in engines.items() if engine.startswith("native:"))
     summary = f"{total:,} statements, {native / total:.0%} native in whole or in part, failures 0: {dict(engines)}"
     record_property("differential", summary)
-    with capsys.disabled():
-        pass
     assert native >= MIN_NATIVE_SHARE * total

@@ -17,7 +17,7 @@ from zeptodb.backends.cpu.backend import CpuBackend
 from zeptodb.sql import QueryExecutor
 
 SLOWEST_CPU_SECONDS = 1.0
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 1.0
 CHANGES = (
     "INSERT INTO fills VALUES (1, 1700000000000000000, 2, 3)", "DELETE FROM ticks WHERE size > 3 AND side = 'B'",
     "UPDATE quotes SET bid = bid + 1, depth = NULL WHERE symbol = 'AIG'", "CREATE TABLE made AS SELECT * FROM fills",
@@ -29,6 +29,25 @@ CHANGES = (
     "WITH RECURSIVE n AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM n WHERE x < 5) SELECT * FROM n, ticks",
     "SELECT date_trunc('week', timestamp), epoch_ms(timestamp), timestamp > now() - INTERVAL '5m' FROM ticks",
     "SELECT list(price ORDER BY size), struct_pack(a := 1), [1, 2][1], {'a': 1}.a, x -> x + 1 FROM ticks",
+    "SELECT * FROM ticks AJ0 JOIN quotes USING (symbol, timestamp) WHERE bid > 1", "SELECT * FROM ticks SAMPLE 0.5",
+    (
+        "SELECT t.symbol, wj_avg(q.bid) AS b, wj_count(q.bid) AS n FROM ticks t WINDOW JOIN quotes q "
+        "ON t.symbol = q.symbol AND q.timestamp BETWEEN t.timestamp - 60000000000 AND t.timestamp + INTERVAL '1 minute'"
+    ),
+    "SELECT * FROM fills UNION JOIN quotes", "CREATE VIEW seen AS SELECT symbol, price FROM ticks",
+    "SELECT * FROM seen",
+    (
+        "SELECT * FROM (SELECT symbol, sum(size) AS v FROM ticks GROUP BY symbol) a PLUS JOIN "
+        "(SELECT symbol, sum(depth) AS v FROM quotes GROUP BY symbol) b USING (symbol)"
+    ),
+    (
+        "CREATE MATERIALIZED VIEW bars AS SELECT symbol, xbar(timestamp, 60000000000) AS bar, last(price) AS p "
+        "FROM ticks GROUP BY symbol, bar"
+    ),
+    "SELECT * FROM bars WHERE bar > '2023-01-01'", "DROP VIEW IF EXISTS seen",
+    "ALTER TABLE fills ADD COLUMN note STRING",
+    "ALTER TABLE ticks SET TTL 30 DAYS", "ALTER TABLE fills DROP COLUMN note",
+    "SELECT symbol, ema(price, 3) OVER (PARTITION BY symbol ORDER BY timestamp) AS e, delta(size) OVER () FROM ticks",
     "SELECT unnest(range(3)), row_number() OVER w FROM fills WINDOW w AS (ORDER BY price ROWS 3 PRECEDING)",
 )  # fmt: skip
 WORDS = (
@@ -96,7 +115,7 @@ def cut(chance: random.Random, sql: str, others: list[str]) -> str:
 
 
 def test_mutated_statements_answer_or_fail_cleanly(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     wanted, first_seed = request.config.getoption("mutations"), request.config.getoption("statement_seed")
     backend: Any = CpuBackend(threads=2)
@@ -123,6 +142,4 @@ def test_mutated_statements_answer_or_fail_cleanly(
         outcomes[result.engine or "error"] += 1
     summary = f"{wanted:,} mutated statements, slowest {slowest * 1e3:,.0f} ms of processor time: {dict(outcomes)}"
     record_property("fuzz", summary)
-    with capsys.disabled():
-        pass
     assert executor.execute("SELECT count(*) AS n FROM fills").ok()

@@ -32,7 +32,8 @@ def merge_projection(select: exp.Select, planner: SelectPlanner) -> exp.Select |
         return None
     merged: exp.Select = select.copy()
     merged.set("from_", exp.From(this=inner.select.args["from_"].this.copy()))
-    if not _name_items(merged, select, inner, planner) or not _replace_columns(merged, inner):
+    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
+    if not _name_items(merged, select, inner, planner) or not _replace_columns(merged, inner, aliases):
         return None
     conditions = [s.args["where"].this for s in (inner.select, merged) if s.args.get("where") is not None]
     if conditions:
@@ -165,9 +166,8 @@ def _named(item: exp.Expr, name: str) -> exp.Expr:
     return exp.Alias(this=item, alias=exp.to_identifier(name, quoted=True))
 
 
-def _replace_columns(merged: exp.Select, inner: _Inner) -> bool:
-    """Put what the inner SELECT computes in place of its columns; False when a name is unknown."""
-    aliases = {item.alias.lower() for item in merged.expressions if isinstance(item, exp.Alias)}
+def _replace_columns(merged: exp.Select, inner: _Inner, aliases: set[str]) -> bool:
+    """Put what the inner SELECT computes in place of its columns; False when a name is neither that nor an alias."""
     clauses = [value for key, value in merged.args.items() if key not in ("from_", "with_") and value]
     nodes = [node for value in clauses for node in (value if isinstance(value, list) else [value])]
     columns = [c for node in nodes if isinstance(node, exp.Expr) for c in node.find_all(exp.Column)]
