@@ -20,6 +20,7 @@ from zeptodb.demo.contenders import DUCKDB, ZEPTODB
 COLUMNS = ("symbol", "price", "volume", "timestamp")
 CHECK = "SELECT count(*) AS ticks, sum(volume) AS volume, sum(price) AS price FROM trades"
 BATCHES = 100
+DICTS = 500_000
 LATE_SHARE = 0.01
 LATEST_NS = 5_000_000_000
 
@@ -68,7 +69,7 @@ class Loading:
 
 
 def benchmarks(trades: Trades) -> Iterator[Benchmark]:
-    """from_arrow, from_pandas, from_polars, ingest_batch; DuckDB's CREATE TABLE AS beside; late rows."""
+    """Frames, with DuckDB's CREATE TABLE AS beside; sessions; rows in no order and late ones."""
     table = trades.arrow
     pandas, polars = pd.DataFrame({name: table[name].to_numpy() for name in COLUMNS}), pl.DataFrame(table)
     arrays = [table[name].to_numpy() for name in COLUMNS]
@@ -85,7 +86,36 @@ def benchmarks(trades: Trades) -> Iterator[Benchmark]:
             rows=trades.rows,
             beside=True,
         )
+    yield Benchmark(
+        "StreamingSession.ingest_pandas, unsorted symbols",
+        (Loading(lambda pipeline: zepto_py.StreamingSession(pipeline).ingest_pandas(pandas)).contender(),),
+        rows=trades.rows,
+    )
+    yield streamed_dicts(arrays)
+    newest_first = [column[::-1].copy() for column in arrays]
+    yield Benchmark(
+        "ingest_batch, unsorted symbols, newest row first",
+        (Loading(lambda pipeline: pipeline.ingest_batch(*newest_first)).contender(),),
+        rows=trades.rows,
+    )
     yield from late_rows(trades.rows)
+
+
+def streamed_dicts(arrays: list[np.ndarray]) -> Benchmark:
+    """A generator of dicts, the making of which counts, too."""
+    columns = [column[:DICTS].tolist() for column in arrays[:3]]
+
+    def feed() -> Iterator[dict[str, int]]:
+        for symbol, price, volume in zip(*columns, strict=True):
+            yield {"symbol": symbol, "price": price, "volume": volume}
+
+    def load(pipeline: zeptodb.Pipeline) -> None:
+        zepto_py.StreamingSession(pipeline).ingest_iter(feed())
+
+    rows = len(columns[0])
+    return Benchmark(
+        f"StreamingSession.ingest_iter, {rows:,} dicts of a generator", (Loading(load).contender(),), rows=rows
+    )
 
 
 def late_rows(rows: int) -> Iterator[Benchmark]:
