@@ -40,8 +40,12 @@ def read_objects(
     Integers may stand among floats and among Decimals; any other mixture is an InvalidTypeError that names the row.
     """
     types = set(map(type, values))
-    if any(t.__name__ in _MISSING_TYPES for t in types) or np.datetime64 in types:
-        empty = np.fromiter((_is_missing(v) for v in values), np.bool_, len(values))
+    missing_types = {t for t in types if t.__name__ in _MISSING_TYPES}
+    if missing_types or np.datetime64 in types:
+        if np.datetime64 in types:
+            empty = np.fromiter(map(_is_missing, values), np.bool_, len(values))
+        else:
+            empty = np.fromiter(map(missing_types.__contains__, map(type, values)), np.bool_, len(values))
         missing = empty if missing is None else missing | empty
     if missing is None or not missing.any():
         kind = _kind(values, types, label)

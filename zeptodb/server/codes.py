@@ -89,12 +89,12 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], Code], ...] = (
         re.compile(r"^(Syntax error|Parser Error|The statement cannot be parsed|The statement is empty)"),
         Code.SYNTAX_ERROR,
     ),
-    (re.compile(r"(?i)function with name \S+ does not exist"), Code.UNKNOWN_FUNCTION),
+    (re.compile(r'(?i)^There is no function "|function with name \S+ does not exist'), Code.UNKNOWN_FUNCTION),
     (re.compile(r'^There is no table "|Table with name \S+ does not exist'), Code.UNKNOWN_TABLE),
     (re.compile(r'^There is no column "|has no column "'), Code.UNKNOWN_IDENTIFIER),
     (re.compile(r"not (available|supported) in this version|^Not implemented Error"), Code.NOT_IMPLEMENTED),
     (re.compile(r"^Permission Error"), Code.ACCESS_DENIED),
-    (re.compile(r"^(Conversion Error|Could not convert)"), Code.CANNOT_PARSE_TEXT),
+    (re.compile(r"^(Conversion Error|Could not convert)|and cannot be read as one\."), Code.CANNOT_PARSE_TEXT),
     (re.compile(r"(?i)not enough memory|^Out of Memory"), Code.MEMORY_LIMIT_EXCEEDED),
 )
 
