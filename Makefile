@@ -29,11 +29,12 @@ demo: $(INSTALLED)  ## run the demo; DEMO_ARGS="..." is passed on
 test: $(INSTALLED)  ## run the tests; TEST_ARGS="-k asof" is passed on
 	$(BIN)/python -m pytest -q $(TEST_ARGS)
 
-check: $(INSTALLED)  ## lint, format, types and layers, changing nothing
+check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc) CUDA kernels, changing nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python ci/kernels
 
 bench-server: $(INSTALLED)  ## measure the server over the loopback; BENCH_ARGS="..." is passed on
 	$(BIN)/python -m bench.server $(BENCH_ARGS)

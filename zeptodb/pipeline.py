@@ -367,12 +367,17 @@ def _symbols_in_words(table: Table) -> str:
 
 
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
-    if name in {"auto", "cpu"}:
-        from zeptodb.backends.cpu.backend import CpuBackend
+    if name not in {"auto", "cpu", "cuda"}:
+        raise ConfigError(f'backend is {name!r}; allowed: "auto", "cpu", "cuda".')
+    from zeptodb.backends.cpu.backend import CpuBackend
 
-        return CpuBackend(threads=config.num_threads, summaries=config.summaries)
-    if name == "cuda":
-        from zeptodb.backends.cuda import missing_parts
+    host = CpuBackend(threads=config.num_threads, summaries=config.summaries)
+    if name != "cuda":
+        return host
+    from zeptodb.backends.cuda import open_device
+    from zeptodb.backends.cuda.backend import CudaBackend
 
-        raise BackendUnavailableError(f'backend="cuda" cannot be used: {missing_parts()} Use backend="cpu" here.')
-    raise ConfigError(f'backend is {name!r}; allowed: "auto", "cpu", "cuda".')
+    try:
+        return CudaBackend(open_device(), host)
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(f'backend="cuda" cannot be used: {error} Use backend="cpu" here.') from error

@@ -10,6 +10,7 @@ from tests.emulator.build import CannotBuildError
 from tests.emulator.driver import EmuDriver
 from zeptodb.backends.base import Backend
 from zeptodb.backends.cpu.backend import CpuBackend
+from zeptodb.backends.cuda import missing_parts, open_device
 from zeptodb.backends.cuda.backend import CudaBackend
 
 
@@ -28,10 +29,17 @@ def _emu() -> Backend:
         pytest.skip(str(error))
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"cpu": _cpu, "cpu-single": _cpu_single, "emu": _emu}
-"""How each backend is made; "cpu" shares even the smallest work with a second thread, "emu" is an emulated GPU."""
+def _cuda() -> Backend:
+    return CudaBackend(open_device(), CpuBackend(threads=2, row_threshold=1))
 
-GAPS: dict[str, frozenset[str]] = {"cpu": frozenset(), "cpu-single": frozenset(), "emu": frozenset()}
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"cpu": _cpu, "cpu-single": _cpu_single, "emu": _emu}
+"""How each backend is made; "cpu" shares even the smallest work with a second thread, "emu" is an emulated GPU, and
+"cuda" is there on a machine with a device."""
+if not missing_parts():
+    BACKENDS["cuda"] = _cuda
+
+GAPS: dict[str, frozenset[str]] = {name: frozenset() for name in BACKENDS}
 """Per backend the names of test functions that are known to fail; one that passes fails until it leaves the list."""
 
 

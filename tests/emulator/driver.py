@@ -38,6 +38,20 @@ class EmulatedMemory:
             self._driver.dropped.append(self.address)
 
 
+class EmulatedView:
+    """What CuPy's arrays offer to other libraries."""
+
+    def __init__(self, array: DeviceArray, owner: object) -> None:
+        self.array, self.owner = array, owner
+        self.__cuda_array_interface__ = {
+            "version": 3, "shape": (len(array),), "typestr": array.dtype.str, "data": (array.address, False),
+        }  # fmt: skip
+
+    def get(self) -> np.ndarray:
+        raw = (ctypes.c_char * self.array.size_bytes).from_address(self.array.address)
+        return np.frombuffer(raw, dtype=self.array.dtype).copy()
+
+
 class EmuDriver:
     """One emulated device with `memory_limit` bytes of memory."""
 
@@ -135,6 +149,13 @@ class EmuDriver:
     def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
         assert len(order) == len(keys)
         self._view(order)[:] = np.argsort(self._view(keys), kind="stable")
+
+    def view(self, array: DeviceArray, owner: object) -> EmulatedView:
+        self._check(array.address, array.size_bytes)
+        return EmulatedView(array, owner)
+
+    def load_all(self) -> None:
+        pass
 
     def synchronize(self) -> None:
         pass

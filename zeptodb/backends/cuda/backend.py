@@ -153,6 +153,7 @@ class CudaBackend:
 
     def warm_up(self) -> None:
         """Compile or load every kernel."""
+        self.driver.load_all()
         self.host.warm_up()
 
     def close(self) -> None:

@@ -12,10 +12,9 @@ from typing import NoReturn, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.errors import ZeptoError
+from zeptodb.errors import BackendUnavailableError, ZeptoError
 
 Int64Array = npt.NDArray[np.int64]
-Argument = "DeviceArray | int | float | None"
 
 
 class DeviceError(ZeptoError, RuntimeError):
@@ -24,6 +23,18 @@ class DeviceError(ZeptoError, RuntimeError):
 
 class OutOfDeviceMemoryError(DeviceError, MemoryError):
     """The device has no room for what a query needs; the caller runs it on the CPU."""
+
+
+class KernelCompileError(DeviceError):
+    """The compiler refused a kernel: a fault of ZeptoDB or of the compiler."""
+
+
+def forked_error() -> BackendUnavailableError:
+    """The error for work on a device in a forked child."""
+    return BackendUnavailableError(
+        "CUDA does not survive fork(): this process was forked after the device had been used. Start workers with "
+        'multiprocessing.get_context("spawn"), or make a Pipeline with backend="cpu" in the child.'
+    )
 
 
 class DeviceMemory(Protocol):
@@ -142,6 +153,14 @@ class Driver(Protocol):
 
     def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
         """order = the int64 places of the int64 `keys` in ascending order, equal ones in their order."""
+        ...
+
+    def view(self, array: DeviceArray, owner: object) -> object:
+        """The array as the device's own array library has it, over the same memory; it keeps `owner`."""
+        ...
+
+    def load_all(self) -> None:
+        """Compile or load every kernel."""
         ...
 
     def synchronize(self) -> None:

@@ -1,0 +1,227 @@
+"""A real device, reached through CuPy: the one place that imports it. Nothing here runs before a device is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import cupy
+import numpy as np
+
+from zeptodb.backends.cuda.compile import CubinCache
+from zeptodb.backends.cuda.driver import (
+    DeviceArray,
+    DeviceError,
+    KernelCompileError,
+    OutOfDeviceMemoryError,
+    forked_error,
+)
+from zeptodb.backends.cuda.sources import KernelSource, kernel_sources
+from zeptodb.errors import BackendUnavailableError, ConfigError
+
+BLOCK_THREADS = 128
+LEAST_DRIVER = 12_000
+"""The driver must know CUDA 12."""
+
+_runtime: Any = cupy.cuda.runtime
+
+
+def find_device(number: int | None) -> int:
+    """The number of the device to use; raises BackendUnavailableError or ConfigError and says what to do."""
+    driver, built = int(_runtime.driverGetVersion()), int(_runtime.runtimeGetVersion())
+    if driver == 0:
+        raise BackendUnavailableError(
+            "CuPy is installed, but there is no NVIDIA driver; install one (nvidia-smi shows it)."
+        )
+    if driver < LEAST_DRIVER:
+        raise BackendUnavailableError(
+            f"The NVIDIA driver knows CUDA {_version(driver)}; ZeptoDB needs one that knows CUDA 12 or newer."
+        )
+    if built // 1000 > driver // 1000:
+        raise BackendUnavailableError(
+            f"CuPy is built for CUDA {_version(built)}, the NVIDIA driver knows CUDA {_version(driver)}; update the "
+            f"driver, or replace CuPy: pip uninstall {_package(built)}; pip install {_package(driver)}"
+        )
+    try:
+        count = int(_runtime.getDeviceCount())
+    except _runtime.CUDARuntimeError as error:
+        raise BackendUnavailableError(f"There is no CUDA device that can be used ({error}); see nvidia-smi.") from error
+    if count == 0:
+        raise BackendUnavailableError("There is no CUDA device; see nvidia-smi and CUDA_VISIBLE_DEVICES.")
+    if number is not None and number >= count:
+        raise ConfigError(f"device is {number}; this machine has {count} CUDA device(s), counted from 0.")
+    return 0 if number is None else number
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _package(number: int) -> str:
+    return f"cupy-cuda{number // 1000}x"
+
+
+class _Memory:
+    """Memory of CuPy's pool; it goes back with the last reference."""
+
+    __slots__ = ("_pointer", "address", "size_bytes")
+
+    def __init__(self, pointer: Any, size_bytes: int) -> None:
+        self._pointer = pointer
+        self.address = int(pointer.ptr)
+        self.size_bytes = size_bytes
+
+
+class CupyDriver:
+    """One CUDA device, with a stream and a memory pool of its own."""
+
+    def __init__(self, number: int) -> None:
+        """Take device `number`, counted from 0."""
+        self.name = "cuda"
+        self.number = number
+        self._process = os.getpid()
+        self._device = cupy.cuda.Device(number)
+        with self._device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._pool = cupy.cuda.MemoryPool()
+            properties = _runtime.getDeviceProperties(number)
+        self.device = str(properties["name"].decode())
+        major, minor = int(properties["major"]), int(properties["minor"])
+        self._cubins = CubinCache(
+            _compile, architecture=f"sm_{major}{minor}", compiler_version=str(cupy.cuda.nvrtc.getVersion())
+        )
+        self._functions: dict[str, Any] = {}
+        self._modules: list[Any] = []
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        """This device, stream and pool; errors as DeviceError."""
+        if os.getpid() != self._process:
+            raise forked_error()
+        try:
+            with self._device, self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+                yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise OutOfDeviceMemoryError(f"The device has no room: {error}") from error
+        except _runtime.CUDARuntimeError as error:
+            raise DeviceError(f"{self.device}: {error}") from error
+
+    @property
+    def memory_bytes(self) -> tuple[int, int]:
+        """Free (what the pool holds unused included) and total bytes of device memory."""
+        with self._active():
+            free, total = _runtime.memGetInfo()
+        return int(free) + int(self._pool.free_bytes()), int(total)
+
+    def allocate(self, size_bytes: int) -> _Memory:
+        """At least `size_bytes`, contents undefined; raises OutOfDeviceMemoryError."""
+        with self._active():
+            return _Memory(self._pool.malloc(size_bytes), size_bytes)
+
+    def register(self, address: int, size_bytes: int) -> None:
+        """Page-lock host memory; raises DeviceError."""
+        with self._active():
+            _runtime.hostRegister(address, size_bytes, 0)
+
+    def unregister(self, address: int) -> None:
+        """Let page-locked memory go."""
+        with self._active():
+            self._stream.synchronize()
+            _runtime.hostUnregister(address)
+
+    def to_device(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy host memory to device memory."""
+        with self._active():
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyHostToDevice, self._stream.ptr)
+
+    def to_host(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy device memory to host memory."""
+        with self._active():
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToHost, self._stream.ptr)
+
+    def on_device(self, target: int, source: int, size_bytes: int) -> None:
+        """Copy within the device."""
+        with self._active():
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToDevice, self._stream.ptr)
+
+    def clear(self, target: int, size_bytes: int) -> None:
+        """Set device memory to zero."""
+        with self._active():
+            _runtime.memsetAsync(target, 0, size_bytes, self._stream.ptr)
+
+    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+        """Run a kernel with at least `threads` threads (0: do nothing)."""
+        if threads == 0:
+            return
+        with self._active():
+            function = self._functions.get(kernel) or self._load(kernel)
+            words = tuple(_word(argument) for argument in arguments)
+            function((-(-threads // BLOCK_THREADS), 1, 1), (BLOCK_THREADS, 1, 1), words)
+
+    def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
+        """sums[0] = 0, sums[i + 1] = sums[i] + values[i]."""
+        with self._active():
+            found = self._as_cupy(sums)
+            found[:1] = 0
+            if len(values):
+                cupy.cumsum(self._as_cupy(values), out=found[1:])
+
+    def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
+        """order = the places of the keys in ascending order, equal ones in their order."""
+        with self._active():
+            if len(keys):
+                self._as_cupy(order)[:] = cupy.argsort(self._as_cupy(keys), kind="stable")
+
+    def view(self, array: DeviceArray, owner: object) -> object:
+        """The array as CuPy has it, over the same memory; `owner` stays as long as the result does."""
+        with self._active():
+            return self._as_cupy(array, owner)
+
+    def synchronize(self) -> None:
+        """Wait until everything asked for so far is done; raises DeviceError when something failed."""
+        with self._active():
+            self._stream.synchronize()
+
+    def load_all(self) -> None:
+        """Compile or load every kernel."""
+        with self._active():
+            for source in kernel_sources():
+                self._load(source.kernels[0])
+
+    def _as_cupy(self, array: DeviceArray, owner: object = None) -> Any:
+        memory = cupy.cuda.UnownedMemory(array.address, max(1, array.size_bytes), (array.memory, owner), self.number)
+        return cupy.ndarray((len(array),), dtype=array.dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
+
+    def _load(self, kernel: str) -> Any:
+        source = next(source for source in kernel_sources() if kernel in source.kernels)
+        module = cupy.cuda.function.Module()
+        module.load(self._cubins.binary(source))
+        self._modules.append(module)
+        self._functions |= {name: module.get_function(name) for name in source.kernels}
+        return self._functions[kernel]
+
+
+def _word(argument: DeviceArray | float | None) -> np.generic:
+    """Every kernel parameter is a word of 8 bytes."""
+    if isinstance(argument, DeviceArray):
+        return np.int64(argument.address)
+    if argument is None:
+        return np.int64(0)
+    return np.int64(argument) if isinstance(argument, int) else np.float64(argument)
+
+
+def _compile(source: KernelSource, options: tuple[str, ...]) -> bytes:
+    nvrtc: Any = cupy.cuda.nvrtc
+    program = nvrtc.createProgram(source.text, f"{source.name}.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, options)
+        return bytes(nvrtc.getCUBIN(program))
+    except nvrtc.NVRTCError as error:
+        raise KernelCompileError(
+            f"NVRTC {'.'.join(map(str, nvrtc.getVersion()))} cannot compile {source.name}.cu; report this with its "
+            f"message:\n{nvrtc.getProgramLog(program)}"
+        ) from error
+    finally:
+        nvrtc.destroyProgram(program)
