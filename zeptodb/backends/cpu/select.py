@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -125,7 +127,7 @@ def find_rows(
     lengths = pieces.ends - pieces.starts
     places = np.cumsum(lengths) - lengths
     control.reserve(8 * pieces.rows)
-    listed = np.empty(pieces.rows, dtype=np.int64)
+    listed = np.empty(pieces.rows, dtype=np.int64) if wanted is None else _sparse_words(pieces.rows)
     if wanted is None or pieces.morsel_count <= 1:
         counts = lengths.copy()
         part = Rows(pieces.segments, pieces.starts, counts, places, listed)
@@ -143,6 +145,21 @@ def find_rows(
         found += int(counts[low:high].sum())
         first, wave = last, wave * 2
     return counts, places, listed
+
+
+def _sparse_words(count: int) -> Int64Array:
+    """Room for a list with gaps, of which little is used: in small pages, so that the system clears only what is."""
+    if count < _SPARSE_WORDS:
+        return np.empty(count, dtype=np.int64)
+    room = mmap.mmap(-1, 8 * count)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a kernel without huge pages
+            room.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(room, dtype=np.int64)
+
+
+_SPARSE_WORDS = 1 << 19
+"""From here on numpy would ask for huge pages."""
 
 
 def write(
