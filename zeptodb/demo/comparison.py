@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FLOAT_TOLERANCE = 1e-9
-SHORTEST_SAMPLE_NS = 2_000_000  # shorter calls are repeated within one sample
+SHORTEST_SAMPLE_NS = 20_000_000  # shorter calls are repeated within one sample
 
 
 class Answer(Protocol):
