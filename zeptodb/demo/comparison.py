@@ -77,13 +77,19 @@ def first_answers(contenders: Sequence[Contender], *, keys: Sequence[str], work:
 
 
 def time_in_turns(contenders: Sequence[Contender], *, repeat: int) -> list[Timing]:
-    """Time the contenders `repeat` times, taking turns, so that a slow moment of the machine hits all of them."""
+    """Time the contenders `repeat` times, taking turns, so that a slow moment of the machine hits all of them.
+
+    A turn begins with an untimed call (where calls change nothing), so that none pays for the memory and the caches
+    that the one before it has left.
+    """
     if repeat < 1:
         raise InvalidInputError(f"repeat is {repeat}; it must be at least 1.")
     calls = [_calls_per_sample(contender) for contender in contenders]
     samples: list[list[float]] = [[] for _ in contenders]
     for _ in range(repeat):
         for contender, count, taken in zip(contenders, calls, samples, strict=True):
+            if contender.prepare is None:
+                contender.call()
             taken.append(_timed(contender, count))
     return [Timing(c.name, tuple(taken)) for c, taken in zip(contenders, samples, strict=True)]
 

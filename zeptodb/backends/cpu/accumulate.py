@@ -28,6 +28,7 @@ from zeptodb.backends.cpu.states import (
     merge,
     reset,
     sum_within,
+    take_dot_and_sum,
     take_masked,
     take_tile,
 )
@@ -260,6 +261,8 @@ def accumulate(
     bounds = work + 24 * BLOCK_ROWS
     mask = bounds + 8 * BLOCK_ROWS + 64
     stride = 8 * partials.shape[1]
+    # Counting alone needs no memory of a tile's size.
+    is_tally = sections.shape[0] == 1 and sections[0, 7] == TALLY_INTERVALS
     overflows = 0
     is_filled = False
     while budget > 0:
@@ -282,6 +285,8 @@ def accumulate(
                     row = starts[piece]
                 continue
             segment, tile_end = segments[piece], (row // BLOCK_ROWS + 1) * BLOCK_ROWS
+            if is_tally:
+                tile_end = ends[piece]
             pieces, stop = 1, min(ends[piece], tile_end)
             while (
                 stop < tile_end and piece + pieces < after and segments[piece + pieces] == segment
@@ -346,10 +351,21 @@ def accumulate(
                         partials.ctypes.data + 8 * piece, stride,
                     )  # fmt: skip
                     continue
+                taken_before = -1
                 for k in range(sections[s, 5], sections[s, 6]):
                     opcode, left, right = primitives[k, 0], primitives[k, 1], primitives[k, 2]
                     place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece
-                    if mode == MASK:
+                    if k == taken_before:
+                        continue
+                    if (
+                        mode != MASK and pieces == 1 and opcode == DOT_INT_INT and k + 1 < sections[s, 6]
+                        and primitives[k + 1, 0] == SUM_INT and primitives[k + 1, 1] == right
+                        and scratch[registers + left] == 0 and scratch[registers + right] == 0
+                    ):  # fmt: skip
+                        sum_place = partials.ctypes.data + stride * primitives[k + 1, 3] + 8 * piece
+                        take_dot_and_sum(scratch[left], scratch[right], count, place, sum_place, stride)
+                        taken_before = k + 1
+                    elif mode == MASK:
                         _take_masked(opcode, scratch[left], scratch[right], mask, bounds, pieces, row, place, stride)
                     else:
                         _take_pieces(

@@ -350,6 +350,8 @@ intervals, and how many there are."""
 _DOT_HALVES = _Reduction(
     (_INT64, _INT64), ((_DOUBLE, 0.0), (_INT64, 0), (_INT64, 0)), _dot_halves_step, _dot_halves_fold
 )
+dot_halves = _reducer(_DOT_HALVES)
+"""(address, address, count): the sum of products, and sums of the second operand's halves."""
 dot_halves_within = _reducer(_within(_DOT_HALVES), extra=_INTERVALS)
 """(address, address, x, y, ...) likewise: the sum of products, sums of the second operand's halves, and how many."""
 

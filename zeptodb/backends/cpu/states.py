@@ -19,6 +19,7 @@ from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.lanes import (
     dot_float_float,
     dot_float_int,
+    dot_halves,
     dot_halves_within,
     dot_int_float,
     dot_int_int,
@@ -195,6 +196,17 @@ def sum_within(
     add_to(state + stride, low)
     add_to(state + 2 * stride, found)
     return int(found)
+
+
+@inline
+def take_dot_and_sum(left: int, right: int, count: int, state: int, sum_state: int, stride: int) -> None:
+    """Add `count` values of one tile to a DOT_INT_INT and to the SUM_INT of its right operand."""
+    dot, high, low = dot_halves(left, right, count)
+    add_exactly(state, stride, dot)
+    add_to(state + 2 * stride, count)
+    add_to(sum_state, high - (count << 31))
+    add_to(sum_state + stride, low)
+    add_to(sum_state + 2 * stride, count)
 
 
 @inline
