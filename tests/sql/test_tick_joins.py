@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -172,3 +173,38 @@ def test_plus_join_of_subqueries_and_by_either_name(pipeline: Pipeline) -> None:
 def test_plus_join_wants_to_know_what_is_a_number(pipeline: Pipeline) -> None:
     error = pipeline.execute("SELECT * FROM a PLUS JOIN (SELECT k, trim(s) AS n FROM b) c USING (k)").error
     assert 'cannot tell whether column "n" is a number; CAST it' in error
+
+
+@pytest.mark.parametrize("origin", [0, -500, 2**63 - 1_001, -(2**63)])
+@pytest.mark.parametrize(("low", "high"), [(-7, 12), (0, 0), (5, 40), (-90, -20), (-100, 90), (3, -3)])
+def test_windows_of_any_width_agree_with_plain_python(origin: int, low: int, high: int) -> None:
+    random = np.random.default_rng(low + 1000)
+    left_times, right_times = (np.sort(random.integers(100, 900, 60)) + origin for _ in range(2))
+    left_symbols, right_symbols = random.integers(0, 3, 60), random.integers(0, 3, 60)
+    pipeline = Pipeline()
+    pipeline.append("l", {"symbol": left_symbols, "timestamp": left_times, "id": np.arange(60)})
+    pipeline.append("r", {"symbol": right_symbols, "timestamp": right_times, "v": np.arange(60)})
+    expected = []
+    for row, (symbol, time) in enumerate(zip(left_symbols.tolist(), left_times.tolist(), strict=True)):
+        found = [
+            v
+            for v, (s, r) in enumerate(zip(right_symbols.tolist(), right_times.tolist(), strict=True))
+            if s == symbol and time + low <= r <= time + high
+        ]
+        expected.append([row, len(found), sum(found) if found else None, found[0] if found else None])
+    result = pipeline.execute(
+        f"SELECT id, wj_count(v), wj_sum(v), wj_first(v) FROM l WINDOW JOIN r ON l.symbol = r.symbol "
+        f"AND r.timestamp BETWEEN l.timestamp + ({low}) AND l.timestamp + ({high}) ORDER BY id"
+    )
+    assert result.raise_for_error().rows == expected
+
+
+def test_a_window_join_does_not_compare_every_pair_of_a_symbol() -> None:
+    rows = 400_000
+    times = np.arange(rows) * 1000
+    pipeline = Pipeline()
+    for name in ("l", "r"):
+        pipeline.append(name, {"symbol": np.ones(rows, np.int64), "timestamp": times, "v": np.arange(rows)})
+    on = "l.symbol = r.symbol AND r.timestamp BETWEEN l.timestamp - 1000 AND l.timestamp + 1000"
+    result = pipeline.execute(f"SELECT sum(wj_count(r.v)) FROM l WINDOW JOIN r ON {on}", timeout=60)
+    assert result.raise_for_error().rows == [[3 * rows - 2]]

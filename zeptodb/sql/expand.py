@@ -294,7 +294,7 @@ class _Expander:
         if method == "AJ0":
             tick_joins.carry_right_time(written, added[0], scope)
         elif method == "WINDOW":
-            tick_joins.open_window(join, added[0])
+            tick_joins.open_window(join, added[0], scope)
         if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
             for relation in added:
                 relation.is_hidden = True

@@ -10,6 +10,7 @@ from zeptodb.sql.pruning import conjuncts
 from zeptodb.sql.relations import Columns, OutputColumn, Relation, Scope, ValueKind, WindowJoin
 from zeptodb.sql.rewrite import Rewriter
 from zeptodb.sql.time_values import call
+from zeptodb.sql.window_buckets import put_into_buckets
 
 NUMERIC = (ValueKind.INTEGER, ValueKind.FLOAT)
 
@@ -186,20 +187,20 @@ def _names(left: Relation, right: Relation) -> frozenset[str]:
 # ---- WINDOW --------------------------------------------------------------------------------------------------------
 
 
-def open_window(join: exp.Expr, right: Relation) -> None:
+def open_window(join: exp.Expr, right: Relation, scope: Scope) -> None:
     """Make a WINDOW JOIN a lateral subquery of the right side, whose condition is rewritten already."""
     if not right.alias:
         raise QueryError("WINDOW JOIN needs a name for its right side: WINDOW JOIN (SELECT ...) q ON ...")
     query = exp.Select(expressions=[])
     right.window = WindowJoin(join, query)
     right.is_hidden = True
-    condition = join.args["on"]
-    node = join.this
+    condition, node = join.args["on"], join.this
     lateral = exp.Lateral(this=exp.Subquery(this=query), alias=exp.TableAlias(this=_quoted(right.alias)))
     node.replace(lateral)
-    query.set("from_", exp.From(this=node))
     condition.replace(exp.true())
-    query.set("where", exp.Where(this=condition))
+    source, chosen = put_into_buckets(node, condition, right, scope)
+    query.set("from_", exp.From(this=source))
+    query.set("where", exp.Where(this=chosen))
     join.set("method", None)
     join.set("side", "LEFT")
 
