@@ -12,6 +12,7 @@ import numpy.typing as npt
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
+    AggregateResult,
     AggregateScan,
     ArithmeticOverflowError,
     AsofJoin,
@@ -123,7 +124,9 @@ def run(plan: Plan, engine: Device, open_table: Open = latest) -> NativeAnswer:
 def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with open_table(table) as snapshot:
-        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
+        # Segments lie in memory as their symbols came, and short ones are read faster so; the rows are sorted after.
+        is_sorted_after = plan.by_symbol and plan.bucket is None and not plan.keys and plan.scan.symbols is None
+        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol and not is_sorted_after)
         if not plan.by_symbol and _has_ends(plan):
             if _has_null_keys(snapshot):
                 raise NullTimesError
@@ -133,6 +136,8 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             aggregates = tuple(_coded_aggregate(a, snapshot) for a in aggregates)
         keys = tuple(_coded(key, snapshot) for key in plan.keys)
         result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket, keys))
+        if is_sorted_after:
+            result = _in_symbol_order(result, snapshot)
         vectors: list[Vector] = []
         if result.segments is not None:
             vectors.append(_symbols_of(snapshot, result.segments))
@@ -145,6 +150,22 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             finish = Finish(finish.outputs, finish.predicate, (), finish.offset, finish.limit)
         columns = _finish(finish, plan.slots, vectors, dictionaries, rows)
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
+
+
+def _in_symbol_order(result: AggregateResult, snapshot: Snapshot) -> AggregateResult:
+    """One row per segment, some of them missing, in the order of symbols instead of that of segments."""
+    found, order = result.segments, snapshot.segment_order
+    if found is None or len(found) < 2:
+        return result
+    if len(found) < len(order):
+        places = np.full(len(order), -1, dtype=np.int64)
+        places[found] = np.arange(len(found))
+        order = places[order]
+        order = order[order >= 0]
+    columns = tuple(
+        Vector(v.values[order], None if v.validity is None else v.validity[order], v.type) for v in result.columns
+    )
+    return AggregateResult(found[order], None, columns, summarized_rows=result.summarized_rows)
 
 
 def _run_select(plan: SelectPlan, engine: Device, open_table: Open) -> NativeAnswer:

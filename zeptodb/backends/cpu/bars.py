@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import TimeBucket
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.pool import WorkerPool
@@ -47,7 +48,7 @@ def find_bars(
     counts = np.zeros(pieces.count, dtype=np.int64)
     _bound(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, counts)
     places = np.cumsum(counts) - counts
-    bar_starts, bar_ends, buckets = (np.empty(int(counts.sum()), dtype=np.int64) for _ in range(3))
+    bar_starts, bar_ends, buckets = (reused.empty(int(counts.sum()), np.int64) for _ in range(3))
 
     def work(counter: Int64Array, budget: int) -> None:
         _find(
@@ -56,7 +57,7 @@ def find_bars(
         )  # fmt: skip
 
     pool.run(work, pieces.morsel_count, rows=pieces.rows)
-    bar_segments = np.empty(len(buckets), dtype=np.int64)
+    bar_segments = reused.empty(len(buckets), np.int64)
     total = _close_up(pieces.segments, places, counts, bar_segments, bar_starts, bar_ends, buckets)
     return Bars(bar_segments[:total], bar_starts[:total], bar_ends[:total], buckets[:total])
 

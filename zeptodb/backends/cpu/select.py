@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends import control
+from zeptodb.backends import control, reused
 from zeptodb.backends.base import Scan, SelectScan, Vector
 from zeptodb.backends.cpu import evaluate as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of, scratch
@@ -127,7 +127,7 @@ def find_rows(
     lengths = pieces.ends - pieces.starts
     places = np.cumsum(lengths) - lengths
     control.reserve(8 * pieces.rows)
-    listed = np.empty(pieces.rows, dtype=np.int64) if wanted is None else _sparse_words(pieces.rows)
+    listed = reused.empty(pieces.rows, np.int64) if wanted is None else _sparse_words(pieces.rows)
     if wanted is None or pieces.morsel_count <= 1:
         counts = lengths.copy()
         part = Rows(pieces.segments, pieces.starts, counts, places, listed)
@@ -183,8 +183,8 @@ def write(
     validities: list[npt.NDArray[np.bool_] | None] = []
     for k, expression in enumerate(expressions):
         control.reserve(result_type(expression).dtype.itemsize * total)
-        out = np.empty(total, dtype=result_type(expression).dtype)
-        valid = np.empty(total, dtype=np.bool_) if has_missing or may_be_null(expression, nullable) else None
+        out = reused.empty(total, result_type(expression).dtype)
+        valid = reused.empty(total, np.bool_) if has_missing or may_be_null(expression, nullable) else None
         if isinstance(expression, ColumnRef):
             kind = kernels.SYMBOL if expression.index == symbol_column else kernels.COLUMN
             what = expression.index
