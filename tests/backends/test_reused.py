@@ -37,6 +37,12 @@ def test_arrays_are_as_those_of_numpy(shape: int | tuple[int, ...], kind: type[n
     assert array.flags.carray
 
 
+@pytest.mark.parametrize("count", [10, ROWS])
+def test_values_are_taken_from_places(count: int) -> None:
+    places = np.arange(count)[::-1] % 7
+    np.testing.assert_array_equal(reused.take(np.arange(7) * 3, places), places * 3)
+
+
 def test_small_arrays_are_left_to_the_allocator() -> None:
     array = reused.empty(1000, np.int64)
     assert array.flags.owndata

@@ -51,6 +51,15 @@ def empty(shape: int | tuple[int, ...], kind: type[_Item] | np.dtype[_Item]) -> 
     return np.asarray(block)[:size].view(dtype).reshape(shape)
 
 
+def take(values: npt.NDArray[_Item], places: npt.NDArray[np.int64]) -> npt.NDArray[_Item]:
+    """values[places]; places lie within the values."""
+    if len(places) * values.itemsize < LEAST_BYTES:
+        return values[places]
+    taken = empty(len(places), values.dtype)
+    np.take(values, places, out=taken, mode="clip")  # the other modes go through a buffer
+    return taken
+
+
 def kept_bytes() -> int:
     """Bytes that wait to be used again."""
     return sum(size * len(blocks) for size, blocks in list(_FREE.items()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
@@ -320,7 +321,7 @@ def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> In
 
 
 def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
-    symbols = snapshot.symbols[segments]
+    symbols = reused.take(snapshot.symbols, segments)
     if snapshot.schema.symbol is None or snapshot.dictionaries[snapshot.schema.symbol_index] is None:
         return Vector(symbols, None, ColumnType.INT64)
     return Vector(symbols.astype(np.int32), None, ColumnType.STRING)
