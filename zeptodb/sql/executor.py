@@ -37,12 +37,14 @@ from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
-from zeptodb.sql.source_text import query_error
+from zeptodb.sql.source_text import NOT_AS_WRITTEN, query_error
 from zeptodb.sql.trace import Trace
 from zeptodb.sql.view_names import inline
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from zeptodb.sql.fallback import FallbackAnswer
 
 Timestamps = Literal["ns", "datetime"]
 
@@ -52,12 +54,16 @@ _CHARACTERS_PER_LEVEL = 8
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One statement with all that it is run with; None as the statement stands for one that is not parsed yet."""
+    """One statement with all that it is run with; None as the statement stands for one that is not parsed yet.
+
+    is_part: whether it is part of a statement, whose text that is then.
+    """
 
     statement: exp.Expr | None
     text: str
     params: Parameters
     timestamps: Timestamps
+    is_part: bool = False
 
     @property
     def parsed(self) -> exp.Expr:
@@ -124,6 +130,15 @@ class QueryExecutor:
     def answer_within(self, sql: str) -> QueryResult:
         """The answer to a part of the statement that runs in this thread, under its limits; with real datetimes."""
         return self._answer(sql, None, "datetime")
+
+    def rows_of(self, query: exp.Expr, params: Parameters, *, within: str) -> FallbackAnswer:
+        """The rows of a query that is part of the statement `within`, which runs in this thread; raises its errors."""
+        from zeptodb.sql.fallback import FallbackAnswer
+
+        query = query.copy()
+        query.meta[NOT_AS_WRITTEN] = True
+        result = self._run_query(_Request(query, within, params, "ns", is_part=True), None)
+        return FallbackAnswer(result.to_arrow(), result.timestamp_columns, result.rows_scanned, "")
 
     def running(self) -> tuple[RunningQuery, ...]:
         """The statements that run at this moment, in the order in which they began."""
@@ -242,7 +257,7 @@ class QueryExecutor:
             return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (native.reason_of(error),))
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
         summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
@@ -298,7 +313,7 @@ class QueryExecutor:
             return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))
         except ZeptoError as error:
             raise _better(error, planned.reasons, request.text) from error
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
             timestamp_columns=answer.timestamp_columns,
@@ -315,7 +330,7 @@ class QueryExecutor:
             answer = run_fallback(self._engine, request.parsed, request.params, text=request.text)
         except ZeptoError as error:
             raise _better(error, reasons, request.text) from error
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
             timestamp_columns=answer.timestamp_columns,
@@ -323,6 +338,10 @@ class QueryExecutor:
             plan=fallback_plan(reasons, request.text),
             timestamps=request.timestamps,
         )
+
+    def _record(self, request: _Request, rows_scanned: int) -> None:
+        if not request.is_part:
+            self._engine.record_query(rows_scanned)
 
     @property
     def _native_name(self) -> str:

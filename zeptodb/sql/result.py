@@ -114,6 +114,11 @@ class QueryResult:
     # ---- the reference's fields ----------------------------------------------------------------------------------
 
     @property
+    def timestamp_columns(self) -> frozenset[int]:
+        """Indexes of the columns that hold timestamps: int64 nanoseconds unless datetimes were asked for."""
+        return self._timestamp_columns
+
+    @property
     def column_names(self) -> list[str]:
         """Names of the columns, in order; they may repeat."""
         if self._vectors is not None:
