@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlglot.errors import TokenError
 
@@ -157,6 +157,7 @@ OTHERS = {"integer": "98765", "decimal": "43.21", "exponent": "6.5E+1", "string"
 
 
 @settings(max_examples=300, deadline=None)
+@example(["1e5", "+", "0x1F"])
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12))
 def test_another_literal_of_its_kind_is_read_as_one_token_in_its_place(fragments: list[str]) -> None:
     text = "".join(fragments)

@@ -16,12 +16,13 @@ from zeptodb.sql.parameters import Parameters
 
 Kind = Literal["string", "integer", "decimal", "exponent", "other"]
 
-# The set of first characters comes first: the text is searched for these alone. Nothing backtracks.
+# The set of first characters comes first: the text is searched for these alone. Nothing backtracks. A sign that follows
+# 1e5 is taken along, because the tokenizer takes it for a part of the number; it is no exponent then.
 _LIFTED = re.compile(
     r"""([0-9.'](?:
     (?<=')(?<!\w')[^']*+(?:''[^']*+)*+'
-    |(?<=[0-9])(?<![\w.$].)[\w.]*+(?:(?<=[eE])[+-][0-9][\w.]*+)?
-    |(?<=\.)(?<![\w.$].)[0-9][\w.]*+(?:(?<=[eE])[+-][0-9][\w.]*+)?
+    |(?:(?<=[0-9])|(?<=\.)(?=[0-9]))(?<![\w.$].)
+    (?:[0-9.]*+[eE][0-9]++[+-]|[\w.]*+(?:(?<=[eE])[+-][0-9][\w.]*+)?)
     ))""",
     re.VERBOSE,
 )

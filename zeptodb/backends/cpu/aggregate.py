@@ -20,7 +20,7 @@ from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import Rows, write
 from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
-from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.finish import FINISHERS, Groups, all_above
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
 from zeptodb.backends.results import nullable_columns, overflow, result_type
@@ -85,8 +85,9 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
     words = _combine(pool, scan, columns, plan, layout, partials)
     segments, buckets = layout.segments, layout.buckets
     if segments is not None or buckets is not None:
-        chosen = words[plan.rows_slot] > 0
-        if not chosen.all():
+        rows = words[plan.rows_slot]
+        if not all_above(rows, 0):
+            chosen = rows > 0
             words = words[:, chosen]
             taken = taken[:, chosen] if along else taken
             segments = None if segments is None else segments[chosen]
@@ -148,7 +149,7 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
         bars = find_bars(pool, times, segments, starts, ends, operation.bucket)
         segments, starts, ends, buckets = bars.segments, bars.starts, bars.ends, bars.buckets
         # Short bars are no blocks, and finding that out bar by bar takes time.
-        may_summarize = may_summarize and int((ends - starts).max(initial=0)) >= PIECE_ROWS
+        may_summarize = may_summarize and ranges.rows >= PIECE_ROWS <= int((ends - starts).max(initial=0))
     # Of one range, too, each bar is a group of its own, and bars ascend.
     is_apart = operation.by_symbol or len(ranges.segments) == 1
     make_pieces = uncut if may_summarize and is_apart else cut
@@ -184,10 +185,10 @@ def _ends_to_take(plan: Plan, scan: Scan) -> dict[int, tuple[int, int]]:
 
 def _taken(rows: Int64Array, values: Int64Array, expression: Expression) -> Vector:
     """What the kernel took in `rows`; NULL where there is none."""
-    is_there = rows >= 0
     kind = result_type(expression)
-    if is_there.all():
+    if all_above(rows, -1):
         return Vector(values.view(kind.dtype), None, kind)
+    is_there = rows >= 0
     return Vector(np.where(is_there, values, 0).view(kind.dtype), is_there, kind)
 
 
