@@ -31,7 +31,6 @@ Int64Array = npt.NDArray[np.int64]
 _FIRST = np.zeros(1, dtype=np.int64)
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 _NO_COLUMNS = np.empty((0, 2), dtype=np.int64)
-_EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
         return AggregateResult(None, None, finish_one(words.reshape(-1), plan.slots, operation.aggregates))
     layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
     is_known = summaries is not None and summarized is not None and layout.is_summarized
-    along = _ends_to_take(plan, scan) if plan.ends and layout.order is None and not is_known else {}
+    along = plan.plain_ends if layout.order is None and not is_known else {}  # what the kernel takes along
     taken_columns = np.array(list(along.values()), dtype=np.int64) if along else _NO_COLUMNS
     taken = np.empty((len(along), layout.pieces.count), dtype=np.int64)
     accumulate = partial(_accumulate, pool, columns, plan, taken_columns=taken_columns, taken=taken)
@@ -170,19 +169,6 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
     return _Layout(pieces, order, bounds, None, distinct, is_mixed=True, is_summarized=known)
 
 
-def _ends_to_take(plan: Plan, scan: Scan) -> dict[int, tuple[int, int]]:
-    """Slot and column of each FIRST and LAST (by the place of the aggregate) whose values the kernel can take along."""
-    nullable, symbol = nullable_columns(scan.snapshot), scan.snapshot.schema.symbol_index
-    return {
-        k: (plan.slots[k][0], expression.index)
-        for k, expression in plan.ends.items()
-        if isinstance(expression, ColumnRef)
-        and expression.type in _EIGHT_BYTES
-        and expression.index not in nullable
-        and expression.index != symbol
-    }
-
-
 def _taken(rows: Int64Array, values: Int64Array, expression: Expression) -> Vector:
     """What the kernel took in `rows`; NULL where there is none."""
     kind = result_type(expression)
@@ -240,9 +226,9 @@ def _end_times(
     pool: WorkerPool, scan: Scan, columns: Columns, plan: Plan, layout: _Layout, partials: Int64Array
 ) -> Int64Array:
     """[primitive, piece] time of the first or last row that a piece found; 0 where the order of pieces decides."""
-    ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
-    if not len(ends):
+    if not plan.ends:
         return _NO_TIMES
+    ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
     times = np.zeros((len(plan.primitives), layout.pieces.count), dtype=np.int64)
     timestamp = scan.snapshot.schema.timestamp_index
     if layout.is_mixed and timestamp >= 0:
