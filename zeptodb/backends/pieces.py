@@ -20,6 +20,7 @@ PIECE_ROWS = 64 * BLOCK_ROWS
 """Most rows of a piece; cuts lie at multiples of this many rows from the start of the segment."""
 
 _PIECE_COST_ROWS = 96
+_INT64 = np.dtype(np.int64)
 _ONE_MORSEL = np.arange(2, dtype=np.int64)
 
 
@@ -74,7 +75,7 @@ def cut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
 
 def as_words(array: Int64Array) -> Int64Array:
     """The array as kernels take it (each kernel has one signature): int64, contiguous, writable; a copy if need be."""
-    if array.dtype == np.int64 and array.flags.carray:
+    if array.dtype is _INT64 and array.flags.carray:
         return array
     return np.require(array, np.int64, ["C", "W"])
 

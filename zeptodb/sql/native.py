@@ -24,6 +24,7 @@ from zeptodb.backends.base import (
     Vector,
 )
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
+from zeptodb.backends.results import nullable_columns
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
 from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
@@ -333,7 +334,7 @@ def _in_segment_order(ranges: Ranges) -> Ranges:
 
 def _has_null_keys(snapshot: Snapshot) -> bool:
     index = snapshot.schema.timestamp_index
-    return index >= 0 and snapshot.has_nulls(index)
+    return index in nullable_columns(snapshot)
 
 
 def _coded(expression: Expression, snapshot: Snapshot) -> Expression:
