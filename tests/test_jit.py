@@ -71,6 +71,28 @@ def test_an_edited_callee_in_another_file_is_compiled_anew_and_an_unchanged_one_
     assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=cache)[0] == "11"
 
 
+def test_an_edit_that_keeps_the_size_and_the_time_of_a_file_is_seen(tmp_path):
+    small_package(tmp_path)
+    cache, callee = str(tmp_path / "cache"), tmp_path / "zeptodb" / "callee.py"
+    assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=cache)[0] == "2"
+    before = callee.stat()
+    callee.write_text(CALLEE.format(step=2))
+    os.utime(callee, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=cache)[0] == "3"
+
+
+def test_a_damaged_note_about_the_sources_is_written_anew(tmp_path):
+    small_package(tmp_path)
+    cache = tmp_path / "cache"
+    assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=str(cache)) == ["2", "0"]
+    (note,) = cache.rglob("sources-*")
+    content = note.read_bytes()
+    for damaged in (b"", b"\xff one", content[:-5] + b" two three"):
+        note.write_bytes(damaged)
+        assert run_caller(tmp_path, ZEPTODB_CACHE_DIR=str(cache)) == ["2", "1"]
+        assert note.read_bytes() == content
+
+
 def test_kernels_run_without_home_and_without_a_writable_cache(tmp_path):
     small_package(tmp_path)
     (tmp_path / "file").write_text("in the way")

@@ -81,13 +81,17 @@ class Field:
 class Schema:
     """The columns of a table in SQL order, and which of them are the symbol and the timestamp (None: has none).
 
-    `names` are the columns' names in SQL order.
+    Attributes:
+        names: the columns' names in SQL order.
+        symbol_index, timestamp_index: positions of these columns, -1 when there is none.
     """
 
     fields: tuple[Field, ...]
     symbol: str | None = None
     timestamp: str | None = None
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    symbol_index: int = field(init=False, repr=False, compare=False)
+    timestamp_index: int = field(init=False, repr=False, compare=False)
     _positions: dict[str, int] = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
 
@@ -100,9 +104,10 @@ class Schema:
                 raise InvalidInputError("A column has an empty name; give every column a name.")
             if self._positions.setdefault(name.lower(), position) != position:
                 raise AlreadyExistsError(f'Column name "{name}" occurs twice; column names must differ.')
-        for role in (self.symbol, self.timestamp):
+        for role, attribute in ((self.symbol, "symbol_index"), (self.timestamp, "timestamp_index")):
             if role is not None and role not in self.names:
                 raise unknown_column(role, "(schema)", self.names)
+            object.__setattr__(self, attribute, -1 if role is None else self.names.index(role))
         object.__setattr__(self, "_hash", hash((self.fields, self.symbol, self.timestamp)))
 
     def __hash__(self) -> int:
@@ -121,16 +126,6 @@ class Schema:
     def field(self, name: str, *, table: str = "(schema)") -> Field:
         """The column called `name`; raises UnknownColumnError."""
         return self.fields[self.index(name, table=table)]
-
-    @property
-    def symbol_index(self) -> int:
-        """Position of the symbol column, -1 when there is none."""
-        return -1 if self.symbol is None else self._positions[self.symbol.lower()]
-
-    @property
-    def timestamp_index(self) -> int:
-        """Position of the timestamp column, -1 when there is none."""
-        return -1 if self.timestamp is None else self._positions[self.timestamp.lower()]
 
 
 DEFAULT_TABLE = "trades"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sqlglot.errors import TokenError
 
 from tests.sql.fallback_host import Host
 from tests.sql.tables_to_compare import make_host
 from zeptodb.backends.cpu.backend import CpuBackend
 from zeptodb.sql import QueryExecutor, executor
+from zeptodb.sql.dialect import ZeptoDB
 from zeptodb.sql.lifting import lift
 from zeptodb.sql.result import QueryResult
 
@@ -87,6 +92,10 @@ KEPT_IN_THE_KEY = {
     "an always false bound": ("SELECT count(*) AS n FROM trades WHERE timestamp < {}", ["1", "9223372036854775807"]),
     "a comment": ("SELECT count(*) AS n FROM trades WHERE price > /* 5 */ {}", ["1", "7"]),
     "a quoted name": ('SELECT price AS "1" FROM trades WHERE price > {}', ["1", "7"]),
+    "a comment with a quote": ("SELECT count(*) AS n FROM trades WHERE price > {} -- it's 5", ["1", "7"]),
+    "a name with a quote": ('SELECT count(*) AS "it\'s" FROM trades WHERE price > {} OR 5 < volume', ["1", "7"]),
+    "a string in dollars": ("SELECT count(*) AS n FROM ticks WHERE symbol <> $$1$$ AND price > {}", ["1", "7"]),
+    "a point first": ("SELECT count(*) AS n FROM ticks WHERE price > {}", [".5", "1.5", ".75"]),
     "a string of its own kind": ("SELECT count(*) AS n FROM ticks WHERE symbol = E{}", ["'IBM'", "'AIG'"]),
     "DuckDB": ("SELECT median(price) AS m FROM trades WHERE symbol = {}", ["1", "2"]),
     "a join": ("SELECT t.price FROM trades t ASOF JOIN quotes q USING (symbol, timestamp) WHERE t.price > {}", "39"),
@@ -116,11 +125,11 @@ def test_parameters_are_exchanged_too(host: Host, monkeypatch: pytest.MonkeyPatc
     results = [(given, kept.execute(sql, given).rows) for given in ([1, 5], (2, -4), [3, 10])]
     assert parses.texts == []
     monkeypatch.undo()
-    for given, rows in results:
-        assert rows == answer(host, sql, list(given))[2]
-    for given in ([1, 2.5], [1, True], [1, None], ["x", 1], [1], None):
-        assert kept.execute(sql, given).error == answer(host, sql, given)[0]
-        assert kept.execute(sql, given).rows == answer(host, sql, given)[2]
+    for values, rows in results:
+        assert rows == answer(host, sql, list(values))[2]
+    for values in ([1, 2.5], [1, True], [1, None], ["x", 1], [1], None):
+        assert kept.execute(sql, values).error == answer(host, sql, values)[0]
+        assert kept.execute(sql, values).rows == answer(host, sql, values)[2]
 
 
 def test_a_template_ends_with_its_table() -> None:
@@ -132,13 +141,46 @@ def test_a_template_ends_with_its_table() -> None:
     assert "trades" in kept.execute(sql.format(-11)).error
 
 
-@pytest.mark.parametrize("text", ["SELECT 1 -- 2", "SELECT $$1$$", "SELECT 'open", "SELECT 1 /* 2 */", "SELECT \x00 1"])
-def test_texts_that_are_not_taken_apart(text: str) -> None:
-    assert lift(text, None) is None
-
-
 def test_names_and_words_keep_their_digits() -> None:
-    text = "SELECT a1, \"b 2\", t.c3, 0x10, 1_000, x.5 FROM t4 WHERE p = 12 AND q = 1.5e-3 AND r = 'a''b'"
+    text = "SELECT a1, t.c3, x.5 FROM t4 WHERE p = 12 AND q = 1.5e-3 AND r = 'a''b' AND s > .5 AND y = $1"
     lifted = lift(text, None)
     assert lifted is not None
-    assert lifted.texts == ("12", "1.5e-3", "'a''b'")
+    assert lifted.texts == ("12", "1.5e-3", "'a''b'", ".5")
+
+
+FRAGMENTS = (
+    "a1", "t.c3", '"b 2"', '"it\'s"', "0x1F", "1_000", "12", "7", "1.5", "2.", ".25", "1e5", "2.5e-3", "1e", "5days",
+    "'text'", "'it''s'", "''", "E'x 1'", "x'0a'", "$1", "$$1 'x$$", "$t$ 2 $t$", "?", "(", ")", ",", "+", "-", "*", "/",
+    "=", ">", ".", ";", " ", "\n", "-- it's 1\n", "/* 5 ' */", "{", "[3]", "é9", "\x00",
+)  # fmt: skip
+OTHERS = {"integer": "98765", "decimal": "43.21", "exponent": "6.5E+1", "string": "'o''ther -- 1'"}
+
+
+@settings(max_examples=300, deadline=None)
+@example(["1e5", "+", "0x1F"])
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12))
+def test_another_literal_of_its_kind_is_read_as_one_token_in_its_place(fragments: list[str]) -> None:
+    text = "".join(fragments)
+    lifted = lift(text, None)
+    assert lifted is not None
+    assert "".join(part for pair in zip_longest(lifted.between, lifted.texts, fillvalue="") for part in pair) == text
+    tokens = tokens_of(text)
+    for place, (start, _, kind) in enumerate(tokens):
+        number = lifted.literals().get(start)
+        if number is None or kind not in ("NUMBER", "STRING"):
+            continue
+        other = OTHERS[lifted.shape[1][number]]  # type: ignore[index]
+        changed = text[:start] + other + text[start + len(lifted.texts[number]) :]
+        moved = len(other) - len(lifted.texts[number])
+        rest = [(start + moved, text, kind) for start, text, kind in tokens[place + 1 :]]
+        found = tokens_of(changed)
+        assert found[:place] + found[place + 1 :] == tokens[:place] + rest
+        assert (found[place][0], found[place][2]) == (start, kind)
+
+
+def tokens_of(text: str) -> list[tuple[int, str, str]]:
+    """Start, text and kind of each token; none of a text that cannot be read."""
+    try:
+        return [(token.start, token.text, token.token_type.name) for token in ZeptoDB().tokenize(text)]
+    except TokenError:
+        return []

@@ -30,6 +30,20 @@ def _add_halves(high: Int64Array, low: Int64Array, total: Int64Array) -> int:
     return misfits
 
 
+@kernel
+def _least(values: Int64Array) -> int:
+    """The least of one or more values, at once for many columns of few groups."""
+    least: int = values[0]
+    for i in range(values.shape[0]):
+        least = min(least, values[i])
+    return least
+
+
+def all_above(values: Int64Array, bound: int) -> bool:
+    """Whether all values are greater than `bound`."""
+    return len(values) == 0 or _least(as_words(values)) > bound
+
+
 class Groups:
     """The words of every group, [slot, group]."""
 
@@ -73,8 +87,9 @@ class Groups:
         return (int(self.ints(slot)[group]) << 32) + int(self.ints(slot + 1)[group])
 
 
-def _with_nulls(values: npt.NDArray[np.generic], is_valid: npt.NDArray[np.bool_], kind: ColumnType) -> Vector:
-    return Vector(values, None if is_valid.all() else is_valid, kind)
+def _with_nulls(values: npt.NDArray[np.generic], rows: Int64Array, kind: ColumnType) -> Vector:
+    """A column that is NULL where there are no `rows`."""
+    return Vector(values, None if all_above(rows, 0) else rows > 0, kind)
 
 
 def _is_float(item: Aggregate) -> bool:
@@ -87,22 +102,22 @@ def _counts(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector: 
 
 def _sum(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     (slot,) = slots
-    is_valid = groups.ints(slot + 2) > 0
+    rows = groups.ints(slot + 2)
     if _is_float(item):
-        return _with_nulls(groups.float_sum(slot), is_valid, ColumnType.FLOAT64)
+        return _with_nulls(groups.float_sum(slot), rows, ColumnType.FLOAT64)
     total, is_wide = groups.int_sum(slot)
     if is_wide is None:
-        return _with_nulls(total, is_valid, ColumnType.INT64)
+        return _with_nulls(total, rows, ColumnType.INT64)
     exact = np.empty(len(total), dtype=object)
     exact[:] = [groups.wide_sum(slot, group) for group in range(len(total))]
-    return _with_nulls(exact, is_valid, ColumnType.HUGEINT)
+    return _with_nulls(exact, rows, ColumnType.HUGEINT)
 
 
 def _average(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     (slot,) = slots
     rows = groups.ints(slot + 2)
     total = groups.float_sum(slot) if _is_float(item) else groups.int_sum_as_float(slot)
-    return _with_nulls(total / np.maximum(rows, 1), rows > 0, ColumnType.FLOAT64)
+    return _with_nulls(total / np.maximum(rows, 1), rows, ColumnType.FLOAT64)
 
 
 def _extreme(offset: int) -> Callable[[Groups, tuple[int, ...], Aggregate], Vector]:
@@ -111,10 +126,10 @@ def _extreme(offset: int) -> Callable[[Groups, tuple[int, ...], Aggregate], Vect
         kind = result_type(item.arguments[0])
         found: npt.NDArray[np.generic]
         found = groups.floats(slot + offset) if _is_float(item) else groups.ints(slot + offset)
-        is_valid = groups.ints(slot + 2) > 0
+        rows = groups.ints(slot + 2)
         if found.dtype != kind.dtype:
-            found = np.where(is_valid, found, 0).astype(kind.dtype)
-        return _with_nulls(found, is_valid, kind)
+            found = np.where(rows > 0, found, 0).astype(kind.dtype)
+        return _with_nulls(found, rows, kind)
 
     return finish
 
@@ -126,7 +141,7 @@ def _vwap(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     is_valid = (groups.ints(products + 2) > 0) & (volume != 0)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite over infinite is NaN
         price = groups.float_sum(products) / np.where(is_valid, volume, 1.0)
-    return _with_nulls(price, is_valid, ColumnType.FLOAT64)
+    return Vector(price, None if is_valid.all() else is_valid, ColumnType.FLOAT64)
 
 
 def _variance(*, is_sample: bool, is_root: bool) -> Callable[[Groups, tuple[int, ...], Aggregate], Vector]:
@@ -136,7 +151,7 @@ def _variance(*, is_sample: bool, is_root: bool) -> Callable[[Groups, tuple[int,
         freedom = rows - 1 if is_sample else rows
         squares = np.maximum(groups.float_sum(slot + 3), 0.0)
         variance = squares / np.maximum(freedom, 1)
-        return _with_nulls(np.sqrt(variance) if is_root else variance, freedom > 0, ColumnType.FLOAT64)
+        return _with_nulls(np.sqrt(variance) if is_root else variance, freedom, ColumnType.FLOAT64)
 
     return finish
 

@@ -37,7 +37,7 @@ from zeptodb.backends.program import (
     parametrized,
     shape_of,
 )
-from zeptodb.types import Schema
+from zeptodb.types import ColumnType, Schema
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -76,6 +76,8 @@ MASK = 3
 MASK_INTERVALS = 4
 """As MASK, the predicate is as of TALLY_INTERVALS, and primitives are TESTABLE."""
 
+_EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
+
 _DOTS = {
     (Kind.INT, Kind.INT): DOT_INT_INT,
     (Kind.INT, Kind.FLOAT): DOT_INT_FLOAT,
@@ -96,6 +98,7 @@ class Plan:
         slots: per aggregate the first slot of each of its primitives.
         operands: per primitive what it is computed from.
         ends: per FIRST and LAST (by place among the aggregates) the expression to take at the row found.
+        plain_ends: those of them that are columns of 8 bytes without NULLs, by place: slot and column.
     """
 
     program: Program
@@ -106,12 +109,14 @@ class Plan:
     slots: tuple[tuple[int, ...], ...]
     operands: tuple[tuple[Node, ...], ...]
     ends: dict[int, Expression]
+    plain_ends: dict[int, tuple[int, int]]
 
     def with_program(self, program: Program) -> Plan:
         """The plan with another program of the same shape."""
         return Plan(
-            program, self.sections, self.primitives, self.width, self.rows_slot, self.slots, self.operands, self.ends
-        )
+            program, self.sections, self.primitives, self.width, self.rows_slot, self.slots, self.operands, self.ends,
+            self.plain_ends,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,15 @@ def _lower(
     program, offset = assembler.finish()
     sections, primitives = _tables(list(collector.sections.values()), assembled, offset)
     operands = tuple(primitive.operands for _, _, ordered, _ in assembled for primitive in ordered)
-    return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), operands, ends)
+    plain = {
+        k: (slots[k][0], expression.index)
+        for k, expression in ends.items()
+        if isinstance(expression, ColumnRef)
+        and expression.type in _EIGHT_BYTES
+        and expression.index not in nullable
+        and expression.index != schema.symbol_index
+    }
+    return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), operands, ends, plain)
 
 
 def _in_order(found: Iterable[_Primitive]) -> list[_Primitive]:

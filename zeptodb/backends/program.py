@@ -81,6 +81,7 @@ _MIRRORED: dict[str, ComparisonOp] = {"=": "=", "<": ">", "<=": ">=", ">": "<", 
 _INT64_COLUMNS = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS})
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MOST_INTERVALS = 2
+_FROM, _UP_TO = frozenset({">", ">=", "="}), frozenset({"<", "<=", "="})
 _FLOAT_COMPARISON_OFFSET = EQUAL_FLOAT - EQUAL_INT
 _LOADS = {
     ColumnType.INT64: LOAD_64,
@@ -122,6 +123,14 @@ Node = Expression | BoolToInt | NullWhereNull
 """What can be lowered: expressions, and two nodes that only aggregates need."""
 
 
+class Bound(NamedTuple):
+    """A comparison of a column with a number: an integer, or one that is known later."""
+
+    column: int
+    op: ComparisonOp
+    number: int | Parameter
+
+
 class Section(NamedTuple):
     """Instructions `low` to `high` (exclusive) and the register of each lowered expression."""
 
@@ -142,7 +151,7 @@ class Program:
         lists: values of all IN lists, each ascending (floats as bits, NaN last).
         registers: how many there are.
         parameters: row of `constants`, position of the value, and whether it is a float.
-        intervals: offset in `lists`, and the predicate whose intervals stand there.
+        intervals: offset in `lists`, and what narrows the intervals that stand there.
     """
 
     code: Int64Array
@@ -150,7 +159,7 @@ class Program:
     lists: Int64Array
     registers: int
     parameters: tuple[tuple[int, int, bool], ...] = ()
-    intervals: tuple[tuple[int, Expression], ...] = ()
+    intervals: tuple[tuple[int, tuple[Bound, ...]], ...] = ()
 
     def with_values(self, values: Sequence[float]) -> Program:
         """The program with the values of its parameters."""
@@ -159,9 +168,9 @@ class Program:
             constants[row, 1] = float_bits(float(values[position])) if is_float else int(values[position])
         if self.intervals:
             lists = lists.copy()
-            for offset, predicate in self.intervals:
-                bounds = _intervals(predicate, values)
-                lists[offset : offset + len(bounds)] = bounds
+            for offset, bounds in self.intervals:
+                numbers = _intervals(bounds, values)
+                lists[offset : offset + len(numbers)] = numbers
         return Program(self.code, constants, lists, self.registers)
 
 
@@ -174,7 +183,7 @@ class Assembler:
         self._code: list[list[int]] = []
         self._lists: list[int] = []
         self._constants: dict[tuple[int, bool, bool] | tuple[Parameter, bool], int] = {}
-        self._intervals: list[tuple[int, Expression]] = []
+        self._intervals: list[tuple[int, tuple[Bound, ...]]] = []
         self._temporaries = 0
         self._known: dict[Node, int] = {}
         self._virtual: list[list[int]] = []
@@ -193,15 +202,16 @@ class Assembler:
 
         None unless it says no more than that one or two int64 columns, none of them in `nullable`, lie in intervals.
         """
-        found: dict[int, tuple[int, int]] = {}
-        if not _collect_intervals(predicate, found) or len(found) > _MOST_INTERVALS:
+        bounds = _bounds(predicate)
+        if bounds is None:
             return None
-        if self._symbol_column in found or not nullable.isdisjoint(found):
+        columns = {bound.column for bound in bounds}
+        if len(columns) > _MOST_INTERVALS or self._symbol_column in columns or not nullable.isdisjoint(columns):
             return None
         offset = len(self._lists)
-        self._lists += _intervals(predicate)
-        self._intervals.append((offset, predicate))
-        return offset, len(found)
+        self._lists += _intervals(bounds)
+        self._intervals.append((offset, bounds))
+        return offset, len(columns)
 
     def finish(self) -> tuple[Program, int]:
         """The program, and the offset to add to constant registers: register -1 - i of a section is offset + i."""
@@ -437,39 +447,40 @@ def parametrized(node: Expression, first: int = 0) -> tuple[Expression, int]:
     return node, first
 
 
-def _intervals(predicate: Expression, values: Sequence[float] = ()) -> list[int]:
-    """Column, least and greatest of each interval of a predicate that is a conjunction of such."""
+def _intervals(bounds: tuple[Bound, ...], values: Sequence[float] = ()) -> list[int]:
+    """Column, least and greatest of each interval that is left of all numbers; without `values` as if each were 0."""
     found: dict[int, tuple[int, int]] = {}
-    _collect_intervals(predicate, found, values)
-    return [number for column, bounds in found.items() for number in (column, *bounds)]
+    for column, op, number in bounds:
+        least, greatest = found.get(column, (_INT64_MIN, _INT64_MAX))
+        value = number if isinstance(number, int) else int(values[number.position]) if values else 0
+        if value == (_INT64_MAX if op == ">" else _INT64_MIN if op == "<" else None):
+            least, greatest = _INT64_MAX, _INT64_MIN
+        if op in _FROM:
+            least = max(least, value + (op == ">" and value < _INT64_MAX))
+        if op in _UP_TO:
+            greatest = min(greatest, value - (op == "<" and value > _INT64_MIN))
+        found[column] = least, greatest
+    return [number for column, interval in found.items() for number in (column, *interval)]
 
 
-def _collect_intervals(node: Expression, found: dict[int, tuple[int, int]], values: Sequence[float] = ()) -> bool:
-    """Narrow the intervals of columns by a conjunction of comparisons with constants; False when it is not one."""
+def _bounds(node: Expression) -> tuple[Bound, ...] | None:
+    """The comparisons of int64 columns with numbers of which a predicate is a conjunction; None when it is none."""
     if isinstance(node, Logical):
-        return node.op == "and" and all(_collect_intervals(part, found, values) for part in (node.left, node.right))
+        left = _bounds(node.left) if node.op == "and" else None
+        right = None if left is None else _bounds(node.right)
+        return None if left is None or right is None else left + right
     if not isinstance(node, Comparison) or node.op not in _MIRRORED:
-        return False
+        return None
     column, constant, op = node.left, node.right, node.op
     if isinstance(column, (Constant, Parameter)):
         column, constant, op = constant, column, _MIRRORED[op]
     if not isinstance(column, ColumnRef) or column.type not in _INT64_COLUMNS:
-        return False
+        return None
     if isinstance(constant, Parameter):
-        value = int(values[constant.position]) if values else 0
-    elif isinstance(constant, Constant) and constant.value is not None:
-        value = int(constant.value)
-    else:
-        return False
-    least, greatest = found.get(column.index, (_INT64_MIN, _INT64_MAX))
-    if op in {">", "<"} and value == (_INT64_MAX if op == ">" else _INT64_MIN):
-        least, greatest = _INT64_MAX, _INT64_MIN
-    if op in {">", ">=", "="}:
-        least = max(least, value + (op == ">" and value < _INT64_MAX))
-    if op in {"<", "<=", "="}:
-        greatest = min(greatest, value - (op == "<" and value > _INT64_MIN))
-    found[column.index] = least, greatest
-    return True
+        return (Bound(column.index, op, constant),)
+    if isinstance(constant, Constant) and constant.value is not None:
+        return (Bound(column.index, op, int(constant.value)),)
+    return None
 
 
 def _sources(instruction: list[int]) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -10,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, source_hash
 from pathlib import Path
 
 import llvmlite
@@ -32,16 +31,59 @@ _LENGTH_BYTES = 8
 @cache
 def source_digest() -> str:
     """Digest of every kernel source of the package and of what else decides what kernels compile to."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        source = path.read_bytes()
-        if b"zeptodb.jit" in source:
-            digest.update(str(path.relative_to(_PACKAGE)).encode())
-            digest.update(source)
     versions = (sys.version, _numba_version(), llvmlite.__version__, np.__version__, platform.machine())
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))
-    digest.update(repr((versions, processor(), settings)).encode())
+    return f"{_digest_of_sources()}-{_short_digest((versions, processor(), settings))}"
+
+
+def _digest_of_sources() -> str:
+    """Digest of every file of the package that names `zeptodb.jit`.
+
+    To read all files takes longer than to load all kernels. So it is kept beside these, with the state of the files:
+    whatever changes one moves its time of change, which programs cannot set back.
+    """
+    files = sorted(_files_in(_PACKAGE))
+    state = _short_digest([(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in files])
+    notes = [root / "kernels" / f"sources-{_short_digest(str(_PACKAGE))}" for root in cache_roots()]
+    for note in notes:
+        with suppress(OSError, ValueError):
+            known, digest = note.read_text("ascii").split()
+            if known == state:
+                return digest
+    digest = _read_and_digest([path for path, _ in files])
+    for note in notes:
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            _replace(note, f"{state} {digest}".encode())
+            break
+    return digest
+
+
+def _files_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Path and state of every Python file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield entry.path, entry.stat()
+            elif entry.name != "__pycache__" and entry.is_dir():
+                yield from _files_in(Path(entry.path))
+
+
+def _read_and_digest(paths: list[str]) -> str:
+    import hashlib  # loads OpenSSL
+
+    digest = hashlib.sha256()
+    for path in paths:
+        source = Path(path).read_bytes()
+        if b"zeptodb.jit" in source:
+            digest.update(str(Path(path).relative_to(_PACKAGE)).encode())
+            digest.update(source)
     return digest.hexdigest()[:20]
+
+
+def _short_digest(value: object) -> str:
+    """64 bits, by what Python keeps of sources itself, since `hashlib` takes longer to import than kernels to load."""
+    return source_hash(repr(value).encode()).hex()
 
 
 def _numba_version() -> bytes:
@@ -121,21 +163,26 @@ def _split(content: bytes) -> list[bytes] | None:
 
 def write_objects(name: str, objects: list[bytes]) -> None:
     """Keep the object files of a kernel, if there is a folder that takes them."""
-    import tempfile
-
     folder = cache_directory()
     if folder is None:
         return
     rest = b"".join(len(code).to_bytes(_LENGTH_BYTES, "little") + code for code in objects)
     with suppress(OSError):  # a full disk, say: it is compiled again by the next process
-        descriptor, path = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_checksum(rest) + rest)
-            Path(path).replace(folder / (name + _SUFFIX))
-        except BaseException:
-            Path(path).unlink()
-            raise
+        _replace(folder / (name + _SUFFIX), _checksum(rest) + rest)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
+    import tempfile
+
+    descriptor, written = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(written).replace(path)
+    except BaseException:
+        Path(written).unlink()
+        raise
 
 
 def _checksum(content: bytes) -> bytes:

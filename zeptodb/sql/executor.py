@@ -1,4 +1,7 @@
-"""Runs SQL: parse, plan, run natively or in DuckDB, and wrap the answer; errors become results."""
+"""Runs SQL: parse, plan, run natively or in DuckDB, and wrap the answer; errors become results.
+
+What only some statements need is imported by the first of them: the answer of a new process waits for all imports.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,9 @@ from zeptodb.errors import (
     ZeptoError,
 )
 from zeptodb.sql import information_schema, native
-from zeptodb.sql.compose import plan_in_parts
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.expiry import remove_expired
-from zeptodb.sql.explain import fallback_plan, native_plan, text_column
-from zeptodb.sql.file_columns import columns_of_file
-from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.limits import room_for_depth
 from zeptodb.sql.literals import named_values, with_literals
 from zeptodb.sql.parameters import Parameters, bind
@@ -35,7 +33,6 @@ from zeptodb.sql.plan import JoinedPlan, Plan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
-from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.source_text import NOT_AS_WRITTEN, query_error
 from zeptodb.sql.trace import Trace
@@ -172,6 +169,8 @@ class QueryExecutor:
     def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         self._engine.catch_up()
         if any(table.ttl_ns is not None for table in self._engine.catalog.tables()):
+            from zeptodb.sql.expiry import remove_expired
+
             remove_expired(self._engine)
         prepared = self._cache.find(sql, params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
@@ -225,6 +224,10 @@ class QueryExecutor:
         planned = plan(bound, request.text, catalog, capabilities, now_ns=moment)
         if planned.plan is not None:
             return planned
+        from zeptodb.sql.compose import plan_in_parts
+        from zeptodb.sql.file_columns import columns_of_file
+        from zeptodb.sql.rewrites.select_planner import SelectPlanner
+
         planner = SelectPlanner(
             request.text,
             named_values(request.params),
@@ -237,6 +240,8 @@ class QueryExecutor:
 
     def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
         """How a statement runs (with `summarized_rows`: ran), or why not natively."""
+        from zeptodb.sql.explain import fallback_plan, native_plan
+
         if planned.plan is None:
             return fallback_plan(planned.reasons, text, planned.duckdb, self._native_name)
         return native_plan(
@@ -283,6 +288,7 @@ class QueryExecutor:
         trace: Trace | None,
     ) -> QueryResult:
         from zeptodb.sql.fallback import run_over_arrow
+        from zeptodb.sql.joined_rows import JOINED
 
         rows = QueryResult(answer.columns).to_arrow()
 
@@ -324,6 +330,7 @@ class QueryExecutor:
         )
 
     def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
+        from zeptodb.sql.explain import fallback_plan
         from zeptodb.sql.fallback import run_fallback
 
         try:
@@ -364,6 +371,8 @@ class QueryExecutor:
         return self._run_in_duckdb(request, (Reason(f"{statement.key.upper()} runs in DuckDB"),))
 
     def _explain(self, request: _Request, explained: Explain) -> QueryResult:
+        from zeptodb.sql.explain import text_column
+
         inner = _Request(explained.this, request.text, request.params, request.timestamps)
         if explained.args.get("analyze"):
             return self._analyze(inner)
@@ -374,6 +383,8 @@ class QueryExecutor:
         return QueryResult([text_column("plan", text.splitlines())], engine="none", plan=text)
 
     def _analyze(self, request: _Request) -> QueryResult:
+        from zeptodb.sql.explain import text_column
+
         started = time.perf_counter_ns()
         is_query = isinstance(request.parsed, exp.Query)
         trace = Trace()

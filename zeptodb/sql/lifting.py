@@ -1,86 +1,91 @@
-"""Lifts the literals out of a statement's text by one regular expression, so that statements that differ in nothing
-else share a key. What the literals mean is not looked at here.
+"""Lifts what look like literals out of a statement's text by one regular expression, so that statements that differ in
+nothing else share a key. What they mean, and whether they are literals at all, is not looked at here.
+
+Exchanging one of them is safe where a token of the first statement begins at its place: whatever stands before is the
+same text, so that another of its kind is one token there, too, and what follows is read alike.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
 from zeptodb.sql.parameters import Parameters
 
-# Whatever holds no literal is passed over in one go; nothing is tried at every character, and nothing backtracks.
-_LEXEME = re.compile(
-    r"""(?:[^\w'"$.\-/\x00]+|[^\W\d][\w.]*+|-(?!-)|/(?!\*))*+
-    (?:(?P<string>(?<!\w)'(?:[^']|'')*+')
-    |(?P<exponent>(?:\d++(?:\.\d*+)?+|\.\d++)[eE][+-]?\d++(?![\w.]))
-    |(?P<decimal>(?:\d++\.\d*+|\.\d++)(?![\w.]))
-    |(?P<integer>\d++(?![\w.]))
-    |(?P<name>"(?:[^"]|"")*+"|\$\w*+(?!\$)[\w.]*+|[\d.][\w.]*+)
-    |(?P<other>['"$\x00\-/])
-    |\Z)""",
+Kind = Literal["string", "integer", "decimal", "exponent", "other"]
+
+# The set of first characters comes first: the text is searched for these alone. Nothing backtracks. A sign that follows
+# 1e5 is taken along, because the tokenizer takes it for a part of the number; it is no exponent then.
+_LIFTED = re.compile(
+    r"""([0-9.'](?:
+    (?<=')(?<!\w')[^']*+(?:''[^']*+)*+'
+    |(?:(?<=[0-9])|(?<=\.)(?=[0-9]))(?<![\w.$].)
+    (?:[0-9.]*+[eE][0-9]++[+-]|[\w.]*+(?:(?<=[eE])[+-][0-9][\w.]*+)?)
+    ))""",
     re.VERBOSE,
 )
+_DECIMAL = re.compile(r"[0-9]*\.?[0-9]*")
+_EXPONENT = re.compile(r"[0-9]*\.?[0-9]*[eE][+-]?[0-9]+")
 _LONGEST_TEXT = 16_384
 """Longer statements are remembered by their whole text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifted:
-    """A statement without its literals.
+class Lifted(NamedTuple):
+    """A statement without what look like its literals.
 
     Attributes:
-        shape: the text with each literal replaced by its kind, and the names and kinds of the parameters.
-        texts: the literals as written, in order.
-        starts: the offset of each.
+        shape: the text between them, their kinds, and the names and kinds of the parameters.
+        texts: these as written, in order.
         params: the parameters' values by name; those of a sequence are called "1", "2", ...
+        between: the text before, between and behind them.
     """
 
     shape: Hashable
     texts: tuple[str, ...]
-    starts: tuple[int, ...]
     params: Mapping[str, object]
+    between: tuple[str, ...]
+
+    def literals(self) -> dict[int, int]:
+        """Offset and number of those that are literals, if a token begins there."""
+        lengths = (len(before) + len(text) for before, text in zip(self.between, self.texts, strict=False))
+        ends = accumulate(lengths)
+        starts = (end - len(text) for end, text in zip(ends, self.texts, strict=True))
+        return {start: k for k, start in enumerate(starts) if _kind(self.texts[k]) != "other"}
 
 
 def lift(text: str, params: Parameters) -> Lifted | None:
-    """The statement without its literals; None for a text with comments, or with strings of other kinds than 'x'.
+    """The statement without its literals; None for one that is too long, or for parameters of no known form.
 
     >>> lift("SELECT 'a' FROM t WHERE x > 1.5 LIMIT 3", None).texts
     ("'a'", '1.5', '3')
     """
     if len(text) > _LONGEST_TEXT:
         return None
+    pieces = _LIFTED.split(text)
+    texts, between = tuple(pieces[1::2]), tuple(pieces[::2])
+    kinds = tuple([_kind(literal) for literal in texts])
+    if params is None:
+        return Lifted((between, kinds), texts, {}, between)
     named = _named(params)
     if named is None:
         return None
-    parts: list[str] = []
-    texts: list[str] = []
-    starts: list[int] = []
-    done = 0
-    for match in _LEXEME.finditer(text):
-        kind = match.lastgroup
-        if kind == "name":
-            continue
-        if kind is None:
-            break
-        if kind == "other":
-            return None
-        start, end = match.span(kind)
-        parts += (text[done:start], f"\x00{kind}\x00")
-        texts.append(text[start:end])
-        starts.append(start)
-        done = end
-    parts.append(text[done:])
-    shape: Hashable = "".join(parts)
-    if named:
-        shape = (shape, tuple((name, type(value)) for name, value in named.items()))
-    return Lifted(shape, tuple(texts), tuple(starts), named)
+    types = tuple([(name, type(value)) for name, value in named.items()])
+    return Lifted((between, kinds, types), texts, named, between)
+
+
+def _kind(text: str) -> Kind:
+    if text.isdecimal() and text.isascii():
+        return "integer"
+    if text[0] == "'":
+        return "string"
+    if _DECIMAL.fullmatch(text):
+        return "decimal"
+    return "exponent" if _EXPONENT.fullmatch(text) else "other"
 
 
 def _named(params: Parameters) -> Mapping[str, object] | None:
-    if params is None:
-        return {}
     if isinstance(params, Mapping):
         return dict(params)
     if not isinstance(params, (list, tuple)):

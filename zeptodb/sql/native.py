@@ -26,6 +26,7 @@ from zeptodb.backends.base import (
     Vector,
 )
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
+from zeptodb.backends.results import nullable_columns
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
 from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
@@ -44,6 +45,8 @@ MAX_SORTED_ROWS = 4_000_000
 
 _TOP_SHARE = 4
 """Only if fewer than one row in this many is wanted does it pay to look for the first ones before sorting."""
+
+_ENDS = frozenset({AggregateOp.FIRST, AggregateOp.LAST})
 
 _FEW_ROWS = 4_096
 """So many rows are sorted sooner than the first ones are found."""
@@ -248,29 +251,37 @@ def _run_join(plan: JoinPlan, engine: Device, open_table: Open) -> NativeAnswer:
 def _scan(scan: TableScan, table: Table, snapshot: Snapshot, engine: Device, *, in_symbol_order: bool) -> Scan:
     if snapshot.schema is not scan.schema:
         raise StalePlanError
-    segments = _segments(scan, table, snapshot, in_symbol_order=in_symbol_order)
-    if scan.from_ns is None and scan.to_ns is None:
-        ranges = _whole_segments(snapshot, segments)
-    else:
-        ranges = engine.backend.time_ranges(snapshot, segments, from_ns=scan.from_ns, to_ns=scan.to_ns)
+    ranges = _segments(scan, table, snapshot, in_symbol_order=in_symbol_order)
+    if scan.from_ns is not None or scan.to_ns is not None:
+        ranges = engine.backend.time_ranges(snapshot, ranges.segments, from_ns=scan.from_ns, to_ns=scan.to_ns)
     return Scan(snapshot, ranges, None if scan.predicate is None else _coded(scan.predicate, snapshot))
 
 
-def _segments(scan: TableScan, table: Table, snapshot: Snapshot, *, in_symbol_order: bool) -> Int64Array:
+def _segments(scan: TableScan, table: Table, snapshot: Snapshot, *, in_symbol_order: bool) -> Ranges:
+    """All rows of the segments whose symbols are asked for."""
     if scan.is_empty:
-        return np.zeros(0, np.int64)
+        return _whole_segments(snapshot, np.zeros(0, np.int64))
     if scan.symbols is not None:
         found = [_segment(symbol, table, snapshot) for symbol in scan.symbols]
-        segments = np.array([s for s in found if s >= 0], dtype=np.int64)
-    elif in_symbol_order:
-        segments = snapshot.segment_order
+        ranges = _whole_segments(snapshot, np.array([s for s in found if s >= 0], dtype=np.int64))
     else:
-        segments = np.arange(len(snapshot.lengths), dtype=np.int64)
-    if scan.symbol_filter is not None and len(segments):
-        columns: dict[int, Vector] = {snapshot.schema.symbol_index: _symbols_of(snapshot, segments)}
-        condition = _coded(scan.symbol_filter, snapshot)
-        segments = segments[true_rows(condition, columns, len(segments))]  # type: ignore[arg-type]
-    return segments
+        ranges = _all_rows(snapshot, in_symbol_order=in_symbol_order)
+    if scan.symbol_filter is None or not len(ranges.segments):
+        return ranges
+    segments = ranges.segments
+    columns: dict[int, Vector] = {snapshot.schema.symbol_index: _symbols_of(snapshot, segments)}
+    condition = _coded(scan.symbol_filter, snapshot)
+    return _whole_segments(snapshot, segments[true_rows(condition, columns, len(segments))])  # type: ignore[arg-type]
+
+
+def _all_rows(snapshot: Snapshot, *, in_symbol_order: bool) -> Ranges:
+    """Every segment, made once per version of the table."""
+    name = "ranges_in_symbol_order" if in_symbol_order else "ranges"
+    known: Ranges | None = snapshot.derived.get(name)
+    if known is None:
+        segments = snapshot.segment_order if in_symbol_order else np.arange(len(snapshot.lengths), dtype=np.int64)
+        known = snapshot.derived[name] = _whole_segments(snapshot, segments)
+    return known
 
 
 def _segment(symbol: int | str, table: Table, snapshot: Snapshot) -> int:
@@ -281,7 +292,7 @@ def _segment(symbol: int | str, table: Table, snapshot: Snapshot) -> int:
     key = symbol if isinstance(symbol, int) else None if dictionary is None else dictionary.find(symbol)
     if key is None or (isinstance(symbol, int) and dictionary is not None):
         return -1
-    segment = table.find_segment(symbol)
+    segment = table.contents.find(key)
     if segment is not None and segment < len(snapshot.symbols) and int(snapshot.symbols[segment]) == key:
         return segment
     # The table's contents were swapped since the snapshot was taken, or the symbol is newer than it.
@@ -332,7 +343,7 @@ def _dictionary(slot: Slot, snapshot: Snapshot) -> Dictionary | None:
 
 
 def _has_ends(plan: AggregatePlan) -> bool:
-    return any(a.op in (AggregateOp.FIRST, AggregateOp.LAST) for a in plan.aggregates)
+    return any(a.op in _ENDS for a in plan.aggregates)
 
 
 def _in_segment_order(ranges: Ranges) -> Ranges:
@@ -345,7 +356,7 @@ def _in_segment_order(ranges: Ranges) -> Ranges:
 
 def _has_null_keys(snapshot: Snapshot) -> bool:
     index = snapshot.schema.timestamp_index
-    return index >= 0 and snapshot.has_nulls(index)
+    return index in nullable_columns(snapshot)
 
 
 def _coded(expression: Expression, snapshot: Snapshot) -> Expression:
@@ -414,7 +425,8 @@ def _typed(vector: Vector, column_type: ColumnType) -> Vector:
 def result_vector(vector: Vector, column_type: ColumnType) -> Vector:
     """A column of the answer: in its type's dtype, HUGEINT as INT64 when every value fits."""
     values, validity = vector.values, vector.validity
-    if validity is None and vector.type is column_type and values.dtype == column_type.dtype and values.dtype != object:
+    is_typed = vector.type is column_type and values.dtype == column_type.dtype
+    if is_typed and validity is None and column_type is not ColumnType.HUGEINT:
         return vector
     if validity is not None and validity.all():
         validity = None

@@ -17,7 +17,7 @@ from sqlglot import exp
 from zeptodb.sql.lifting import Lifted, lift
 from zeptodb.sql.parameters import Parameters
 from zeptodb.sql.plan import Plan, Planned
-from zeptodb.sql.template import Given, Place, Template
+from zeptodb.sql.template import Place, Template
 from zeptodb.storage.catalog import Catalog
 from zeptodb.types import Schema
 
@@ -58,30 +58,49 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Slots:
-    """What can be exchanged in a shape: literals by number, and parameters by name."""
+    """What cannot be exchanged in a shape: literals by number, and parameters by name."""
 
-    literals: frozenset[int]
-    parameters: frozenset[str]
+    literals: tuple[int, ...]
+    parameters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, lifted: Lifted, places: frozenset[Place]) -> _Slots | None:
+        """All but those at `places`; None when some of these are not among what was lifted."""
+        numbers = lifted.literals()
+        if not all(place in (numbers if isinstance(place, int) else lifted.params) for place in places):
+            return None
+        exchanged = {numbers[place] for place in places if isinstance(place, int)}
+        literals = (number for number in range(len(lifted.texts)) if number not in exchanged)
+        return cls(tuple(literals), tuple(name for name in lifted.params if name not in places))
 
     def key(self, lifted: Lifted) -> Hashable:
         """The shape with everything that cannot be exchanged."""
-        texts = tuple(text for number, text in enumerate(lifted.texts) if number not in self.literals)
-        return lifted.shape, texts, tuple(v for name, v in lifted.params.items() if name not in self.parameters)
+        texts, params = lifted.texts, lifted.params
+        return lifted.shape, tuple([texts[k] for k in self.literals]), tuple([params[k] for k in self.parameters])
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A template, and the number of the literal at each of its places."""
+    """A template, and the number of the literal or the name of the parameter at each of its places."""
 
     template: Template
     numbers: tuple[tuple[Place, int], ...]
-    parameters: frozenset[str]
+    parameters: tuple[str, ...]
     validity: Validity
+
+    @classmethod
+    def of(cls, template: Template, lifted: Lifted, validity: Validity) -> _Kept:
+        """Keep a template, at whose places there is something that was lifted."""
+        numbers = lifted.literals()
+        literals = tuple((place, numbers[place]) for place in template.places if isinstance(place, int))
+        return cls(template, literals, tuple(p for p in template.places if isinstance(p, str)), validity)
 
     def plan(self, lifted: Lifted) -> Plan | None:
         """The plan with these literals and parameters."""
-        values: dict[Place, object] = {place: lifted.texts[number] for place, number in self.numbers}
-        values.update((name, Given(lifted.params[name])) for name in self.parameters)
+        texts = lifted.texts
+        values: dict[Place, object] = {place: texts[number] for place, number in self.numbers}
+        for name in self.parameters:
+            values[name] = lifted.params[name]
         return self.template.plan(values)
 
 
@@ -94,11 +113,12 @@ class _Recent(Generic[Entry]):
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
 
     def get(self, key: Hashable) -> Entry | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None:
-                self._entries.move_to_end(key)
-            return entry
+        entry = self._entries.get(key)
+        if entry is not None:
+            with self._lock:
+                if key in self._entries:
+                    self._entries.move_to_end(key)
+        return entry
 
     def put(self, key: Hashable, entry: Entry) -> None:
         with self._lock:
@@ -184,13 +204,10 @@ class PlanCache:
         if lifted is None or planned is None or planned.make_template is None:
             return False
         template = planned.make_template()
-        numbers = {start: number for number, start in enumerate(lifted.starts)}
-        parameters = frozenset(place for place in template.places if isinstance(place, str))
-        places = [place for place in template.places if isinstance(place, int)]
-        if not template.places or not parameters <= set(lifted.params) or not numbers.keys() >= set(places):
+        slots = _Slots.of(lifted, template.places)
+        if not template.places or slots is None:
             return False
-        slots = _Slots(frozenset(numbers[place] for place in places), parameters)
-        kept = _Kept(template, tuple((place, numbers[place]) for place in places), parameters, entry.validity)
+        kept = _Kept.of(template, lifted, entry.validity)
         # The literals to exchange must be those of other statements of this shape, and a template must say of its own
         # statement what the planner said.
         if (self._slots.get(lifted.shape) or slots) != slots or kept.plan(lifted) != planned.plan:

@@ -7,8 +7,6 @@ from sqlglot import exp
 from zeptodb.backends.base import Capabilities
 from zeptodb.sql import constants
 from zeptodb.sql.aggregate_planner import AggregatePlanner
-from zeptodb.sql.join_planner import JoinPlanner
-from zeptodb.sql.joined_rows import JoinedRowsPlanner
 from zeptodb.sql.plan import Plan, Planned, Reason
 from zeptodb.sql.row_planner import plan_rows
 from zeptodb.sql.select_statement import SelectStatement
@@ -64,6 +62,9 @@ def _plan_select(statement: SelectStatement, catalog: Catalog) -> Plan | None:
 
 def _plan_join(statement: SelectStatement, sources: list[Source], join: exp.Join, *, is_plain: bool) -> Plan | None:
     """All of it natively if it projects rows only and every expression has a native form; else join, then DuckDB."""
+    from zeptodb.sql.join_planner import JoinPlanner
+    from zeptodb.sql.joined_rows import JoinedRowsPlanner
+
     before = list(statement.reasons)
     if is_plain:
         plan = JoinPlanner(statement, sources[0], sources[1], join).plan()

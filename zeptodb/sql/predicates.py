@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Expression, InList, Logical
@@ -31,14 +31,21 @@ def table_scan(table: str, schema: Schema, condition: BoundConstant | BoundExpre
         return TableScan(table, schema)
     if isinstance(condition, BoundConstant):
         return TableScan(table, schema, is_empty=not condition.value)
+    return scan_where(table, schema, [condition.expression])
+
+
+def scan_where(table: str, schema: Schema, conditions: Iterable[Expression]) -> TableScan:
+    """The scan of the rows for which all `conditions` are true."""
     parts = _Condition()
-    for conjunct in conjuncts(condition.expression):
-        _place(conjunct, schema, parts)
-    is_empty = parts.from_ns >= parts.to_ns or (parts.symbols is not None and not parts.symbols)
+    for condition in conditions:
+        for conjunct in conjuncts(condition):
+            _place(conjunct, schema, parts)
+    symbols = parts.symbols
+    is_empty = parts.from_ns >= parts.to_ns or (symbols is not None and not symbols)
     return TableScan(
         table,
         schema,
-        symbols=None if parts.symbols is None else tuple(sorted(parts.symbols, key=lambda s: (isinstance(s, str), s))),
+        symbols=None if symbols is None else _in_order(symbols),
         symbol_filter=parts.symbol_filter,
         from_ns=None if parts.from_ns == INT64_MIN else parts.from_ns,
         to_ns=None if parts.to_ns > INT64_MAX else parts.to_ns,
@@ -47,15 +54,25 @@ def table_scan(table: str, schema: Schema, condition: BoundConstant | BoundExpre
     )
 
 
-def conjuncts(expression: Expression) -> Iterator[Expression]:
+def _in_order(symbols: set[Symbol]) -> tuple[Symbol, ...]:
+    if len(symbols) < 2:
+        return tuple(symbols)
+    return tuple(sorted(symbols, key=lambda s: (isinstance(s, str), s)))
+
+
+def conjuncts(expression: Expression) -> list[Expression]:
     """The operands of the outermost chain of ANDs."""
-    pending = [expression]
+    if not isinstance(expression, Logical):
+        return [expression]
+    pending: list[Expression] = [expression]
+    found: list[Expression] = []
     while pending:
         node = pending.pop()
         if isinstance(node, Logical) and node.op == "and":
             pending += [node.right, node.left]
         else:
-            yield node
+            found.append(node)
+    return found
 
 
 def conjunction(left: Expression | None, right: Expression) -> Expression:

@@ -46,9 +46,12 @@ def plan_rows(statement: SelectStatement, source: Source) -> SelectPlan | None:
     keys = [order_key(item, slots.place(b)) for item, b in ordered]
     finish = Finish(tuple(outputs), None, tuple(keys), offset or 0, limit)
 
+    columns, kinds = tuple(slots.columns), tuple(slots.slots)
+    order_of_all, order_of_one = (storage_order(source, ordered, of_one_segment=of_one) for of_one in (False, True))
+
     def complete(scan: TableScan) -> SelectPlan:
-        order = storage_order(scan, source, ordered)
-        return SelectPlan(scan, tuple(slots.columns), tuple(slots.slots), finish, order)
+        of_one = source.schema.symbol is None or (scan.symbols is not None and len(scan.symbols) == 1)
+        return SelectPlan(scan, columns, kinds, finish, order_of_one if of_one else order_of_all)
 
     statement.make_template = template_maker(statement, source, binder, complete)
     return complete(scan)
@@ -95,8 +98,8 @@ def template_maker(
 
     def make() -> Template:
         recipes = Recipes(binder)
-        condition = recipes.recipe(where.this)
-        return Template(frozenset(recipes.places), condition, source.table.name, source.schema, complete)
+        conditions = recipes.conditions(where.this)
+        return Template(frozenset(recipes.places), conditions, source.table.name, source.schema, complete)
 
     return make
 
@@ -148,13 +151,14 @@ class _Slots:
         return BoundExpression(ColumnRef(index, bound.type.column_type), bound.type, string_slot)
 
 
-def storage_order(scan: TableScan, source: Source, order: list[tuple[exp.Expr, BoundExpression]]) -> StorageOrder:
+def storage_order(
+    source: Source, order: list[tuple[exp.Expr, BoundExpression]], *, of_one_segment: bool
+) -> StorageOrder:
     """Whether ORDER BY asks for the order of storage: by symbol, then time; or the time of one symbol, either way."""
     schema = source.schema
     keys = [b.expression.index if isinstance(b.expression, ColumnRef) else -1 for _, b in order]
     descending = [bool(item.args.get("desc")) for item, _ in order]
-    is_one_segment = schema.symbol is None or (scan.symbols is not None and len(scan.symbols) == 1)
-    if is_one_segment and keys and set(keys) <= {schema.symbol_index, schema.timestamp_index} - {-1}:
+    if of_one_segment and keys and set(keys) <= {schema.symbol_index, schema.timestamp_index} - {-1}:
         by_time = [d for key, d in zip(keys, descending, strict=True) if key == schema.timestamp_index]
         return "descending" if by_time and by_time[0] else "ascending"
     if keys and not any(descending) and keys in ([schema.symbol_index], [schema.symbol_index, schema.timestamp_index]):

@@ -9,35 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from sqlglot import exp
 
-from zeptodb.backends.expression import Not
+from zeptodb.backends.expression import Expression, Not
 from zeptodb.sql import constants
 from zeptodb.sql.binder import COMPARISONS, Binder, between, is_timestamp_cast
 from zeptodb.sql.bound import Bound, BoundConstant, BoundExpression, Rejection, SqlType
 from zeptodb.sql.comparison import combine, compare, in_list
 from zeptodb.sql.plan import Plan, TableScan
-from zeptodb.sql.predicates import table_scan
+from zeptodb.sql.predicates import scan_where
 from zeptodb.types import Schema
 
 Place = int | str
 """Which literal: its offset in the text that the template was made from, or the name of its parameter."""
 
 Values = Mapping[Place, object]
-"""Per place the literal as written (str), or the parameter's value in a `Given`."""
+"""Per place the literal as written (str), or the parameter's value."""
 
 Recipe = Callable[[Values], Bound | None]
 """Builds an expression from literals; None when it has no native form with these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The value of a parameter."""
-
-    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +39,32 @@ class Template:
 
     Attributes:
         places: of the literals that can be exchanged.
-        condition: the WHERE clause.
+        conditions: the operands of the outermost ANDs of WHERE.
         table, schema: what is scanned.
         complete: the plan over a scan.
     """
 
     places: frozenset[Place]
-    condition: Recipe
+    conditions: tuple[Recipe, ...]
     table: str
     schema: Schema
     complete: Callable[[TableScan], Plan]
 
     def plan(self, values: Values) -> Plan | None:
         """The plan with these literals; None when the statement has to be planned from its text."""
-        bound = self.condition(values)
-        if bound is None or bound.type is not SqlType.BOOLEAN:
-            return None
-        return self.complete(table_scan(self.table, self.schema, bound))
+        expressions: list[Expression] = []
+        is_empty = False
+        for condition in self.conditions:
+            bound = condition(values)
+            if bound is None or bound.type is not SqlType.BOOLEAN:
+                return None
+            if isinstance(bound, BoundExpression):
+                expressions.append(bound.expression)
+            elif not bound.value:
+                is_empty = True
+        if is_empty:
+            return self.complete(TableScan(self.table, self.schema, is_empty=True))
+        return self.complete(scan_where(self.table, self.schema, expressions))
 
 
 class Recipes:
@@ -71,6 +73,25 @@ class Recipes:
     def __init__(self, binder: Binder) -> None:
         self._binder = binder
         self.places: set[Place] = set()
+
+    def conditions(self, node: exp.Expr) -> tuple[Recipe, ...]:
+        """The recipes of the operands of the outermost ANDs of a condition."""
+        pending, found = [node], []
+        while pending:
+            operand = pending.pop()
+            if isinstance(operand, exp.Paren):
+                pending.append(operand.this)
+            elif isinstance(operand, exp.And):
+                pending += [operand.expression, operand.this]
+            else:
+                found.append(self._condition(operand))
+        return tuple(found)
+
+    def _condition(self, node: exp.Expr) -> Recipe:
+        before, self.places = self.places, set()
+        recipe = self.recipe(node)
+        places, self.places = tuple(self.places), before | self.places
+        return _remembered(recipe, places) if all(isinstance(place, int) for place in places) else recipe
 
     def recipe(self, node: exp.Expr) -> Recipe:
         """The recipe of a condition."""
@@ -131,7 +152,9 @@ class Recipes:
         if place is None or (is_moment and is_negated):
             return self._fixed(node)
         self.places.add(place)
-        return _moment(place) if is_moment and isinstance(place, int) else _literal(place, is_negated=is_negated)
+        if isinstance(place, str):
+            return _literal(place, _of_parameter, is_negated=is_negated)
+        return _moment(place) if is_moment else _literal(place, _of_text, is_negated=is_negated)
 
     def _fixed(self, node: exp.Expr) -> Recipe:
         bound = Binder(
@@ -180,10 +203,25 @@ def _in(argument: Recipe, items: list[Recipe]) -> Recipe:
     return build
 
 
-def _literal(place: Place, *, is_negated: bool) -> Recipe:
+def _remembered(recipe: Recipe, places: tuple[Place, ...]) -> Recipe:
+    """The recipe with its last outcome: of the literals of a statement some tend to stay as they are."""
+    last: tuple[list[object], Bound | None] | None = None
+
     def build(values: Values) -> Bound | None:
-        value = values[place]
-        bound = _of_parameter(value.value) if isinstance(value, Given) else _of_text(str(value))
+        nonlocal last
+        given, known = [values[place] for place in places], last
+        if known is not None and known[0] == given:
+            return known[1]
+        bound = recipe(values)
+        last = given, bound
+        return bound
+
+    return build
+
+
+def _literal(place: Place, read: Callable[[Any], BoundConstant | None], *, is_negated: bool) -> Recipe:
+    def build(values: Values) -> Bound | None:
+        bound = read(values[place])
         return _minus(bound) if is_negated else bound
 
     return build

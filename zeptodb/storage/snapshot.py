@@ -72,10 +72,6 @@ class Snapshot:
         names = dictionary.values
         return np.array(sorted(range(len(self.symbols)), key=lambda s: names[self.symbols[s]]), dtype=np.int64)
 
-    def has_nulls(self, column: int) -> bool:
-        """Whether any segment carries a validity array for the column."""
-        return bool(self.validity[column].any())
-
     def released_by(self, release: Callable[[], None]) -> Snapshot:
         """The same snapshot under another pin; `dataclasses.replace` takes ten times as long."""
         twin = object.__new__(Snapshot)

@@ -20,7 +20,7 @@ from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import Rows, write
 from zeptodb.backends.cpu.summaries import PIECE_ROWS, Summaries, SummarizedPlan, uncut
 from zeptodb.backends.expression import ColumnRef, Expression
-from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.finish import FINISHERS, Groups, all_above
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
 from zeptodb.backends.results import nullable_columns, overflow, result_type
@@ -31,7 +31,6 @@ Int64Array = npt.NDArray[np.int64]
 _FIRST = np.zeros(1, dtype=np.int64)
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 _NO_COLUMNS = np.empty((0, 2), dtype=np.int64)
-_EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
         return AggregateResult(None, None, finish_one(words.reshape(-1), plan.slots, operation.aggregates))
     layout = _lay_out(pool, operation, columns, may_summarize=summarized is not None)
     is_known = summaries is not None and summarized is not None and layout.is_summarized
-    along = _ends_to_take(plan, scan) if plan.ends and layout.order is None and not is_known else {}
+    along = plan.plain_ends if layout.order is None and not is_known else {}  # what the kernel takes along
     taken_columns = np.array(list(along.values()), dtype=np.int64) if along else _NO_COLUMNS
     taken = reused.empty((len(along), layout.pieces.count), np.int64)
     accumulate = partial(_accumulate, pool, columns, plan, taken_columns=taken_columns, taken=taken)
@@ -85,8 +84,9 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
     words = _combine(pool, scan, columns, plan, layout, partials)
     segments, buckets = layout.segments, layout.buckets
     if segments is not None or buckets is not None:
-        chosen = words[plan.rows_slot] > 0
-        if not chosen.all():
+        rows = words[plan.rows_slot]
+        if not all_above(rows, 0):
+            chosen = rows > 0
             words = words[:, chosen]
             taken = taken[:, chosen] if along else taken
             segments = None if segments is None else segments[chosen]
@@ -148,7 +148,7 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
         bars = find_bars(pool, times, segments, starts, ends, operation.bucket)
         segments, starts, ends, buckets = bars.segments, bars.starts, bars.ends, bars.buckets
         # Short bars are no blocks, and finding that out bar by bar takes time.
-        may_summarize = may_summarize and int((ends - starts).max(initial=0)) >= PIECE_ROWS
+        may_summarize = may_summarize and ranges.rows >= PIECE_ROWS <= int((ends - starts).max(initial=0))
     # Of one range, too, each bar is a group of its own, and bars ascend.
     is_apart = operation.by_symbol or len(ranges.segments) == 1
     make_pieces = uncut if may_summarize and is_apart else cut
@@ -169,25 +169,12 @@ def _lay_out(pool: WorkerPool, operation: AggregateScan, columns: Columns, *, ma
     return _Layout(pieces, order, bounds, None, distinct, is_mixed=True, is_summarized=known)
 
 
-def _ends_to_take(plan: Plan, scan: Scan) -> dict[int, tuple[int, int]]:
-    """Slot and column of each FIRST and LAST (by the place of the aggregate) whose values the kernel can take along."""
-    nullable, symbol = nullable_columns(scan.snapshot), scan.snapshot.schema.symbol_index
-    return {
-        k: (plan.slots[k][0], expression.index)
-        for k, expression in plan.ends.items()
-        if isinstance(expression, ColumnRef)
-        and expression.type in _EIGHT_BYTES
-        and expression.index not in nullable
-        and expression.index != symbol
-    }
-
-
 def _taken(rows: Int64Array, values: Int64Array, expression: Expression) -> Vector:
     """What the kernel took in `rows`; NULL where there is none."""
-    is_there = rows >= 0
     kind = result_type(expression)
-    if is_there.all():
+    if all_above(rows, -1):
         return Vector(values.view(kind.dtype), None, kind)
+    is_there = rows >= 0
     return Vector(np.where(is_there, values, 0).view(kind.dtype), is_there, kind)
 
 
@@ -239,9 +226,9 @@ def _end_times(
     pool: WorkerPool, scan: Scan, columns: Columns, plan: Plan, layout: _Layout, partials: Int64Array
 ) -> Int64Array:
     """[primitive, piece] time of the first or last row that a piece found; 0 where the order of pieces decides."""
-    ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
-    if not len(ends):
+    if not plan.ends:
         return _NO_TIMES
+    ends = np.flatnonzero(plan.primitives[:, 0] >= FIRST)
     times = np.zeros((len(plan.primitives), layout.pieces.count), dtype=np.int64)
     timestamp = scan.snapshot.schema.timestamp_index
     if layout.is_mixed and timestamp >= 0:

@@ -1,4 +1,7 @@
-"""The CPU backend: every operator, over one pool of worker threads."""
+"""The CPU backend: every operator, over one pool of worker threads.
+
+Rarer operators are imported by the first statement that needs them: the first answer of a process waits for imports.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,7 @@ from zeptodb.backends.base import (
     Vector,
 )
 from zeptodb.backends.cpu.aggregate import aggregate
-from zeptodb.backends.cpu.asof import asof_join
 from zeptodb.backends.cpu.columns import Columns
-from zeptodb.backends.cpu.group import group
 from zeptodb.backends.cpu.memory import AnonymousMemory
 from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
@@ -29,7 +30,6 @@ from zeptodb.backends.cpu.select import select
 from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
 from zeptodb.backends.pieces import as_words
-from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -102,6 +102,8 @@ class CpuBackend:
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
         if operation.keys:
+            from zeptodb.backends.cpu.group import group
+
             return group(self._pool, operation)
         return aggregate(self._pool, operation, self._summaries)
 
@@ -111,6 +113,8 @@ class CpuBackend:
 
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
+        from zeptodb.backends.topk import Operators, top
+
         operators = Operators(
             partial(aggregate, self._pool),
             partial(aggregate, self._pool, summaries=self._summaries),
@@ -120,6 +124,8 @@ class CpuBackend:
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
+        from zeptodb.backends.cpu.asof import asof_join
+
         return asof_join(self._pool, operation)
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:

@@ -42,13 +42,13 @@ def find_bars(
 ) -> Bars:
     """Cut ranges where the bucket changes; `times` is the address of the timestamp column's row of addresses."""
     pieces = cut(segments, starts, ends)
-    owners = np.arange(pieces.count, dtype=np.int64) if pieces.ranges is None else pieces.ranges
-    range_starts, range_ends = starts[owners], ends[owners]
+    range_starts, range_ends = pieces.starts, pieces.ends
+    if pieces.ranges is not None:
+        range_starts, range_ends = starts[pieces.ranges], ends[pieces.ranges]
     # Each piece writes to a stretch of its own, wide enough for every bar that can begin in it.
-    counts = np.zeros(pieces.count, dtype=np.int64)
-    _bound(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, counts)
-    places = np.cumsum(counts) - counts
-    bar_starts, bar_ends, buckets = (reused.empty(int(counts.sum()), np.int64) for _ in range(3))
+    counts, places = np.empty(pieces.count, dtype=np.int64), np.empty(pieces.count, dtype=np.int64)
+    room = _place(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, places)
+    bar_starts, bar_ends, buckets = reused.empty((3, room), np.int64)
 
     def work(counter: Int64Array, budget: int) -> None:
         _find(
@@ -129,18 +129,25 @@ def _close_up(
 
 
 @kernel
-def _bound(
-    segments: Int64Array, starts: Int64Array, ends: Int64Array, times: int, width: int, counts: Int64Array
-) -> None:
-    """Set counts[p] to no less than the bars that begin in piece p: its rows, or fewer when its time span is short."""
+def _place(
+    segments: Int64Array, starts: Int64Array, ends: Int64Array, times: int, width: int, places: Int64Array
+) -> int:
+    """Where the bars that begin in each piece shall stand, and how many can stand there in all.
+
+    As many as the piece has rows, or fewer when its time span is short.
+    """
+    total = 0
     for piece in range(starts.shape[0]):
         row, end = starts[piece], ends[piece]
-        counts[piece] = end - row
-        if end - row > _FEW_ROWS:
+        places[piece] = total
+        most = end - row
+        if most > _FEW_ROWS:
             time = pointer_int64(load_int64(times + 8 * segments[piece]))
             span = time[end - 1] - time[row]
             if span >= 0:  # else it does not fit into int64
-                counts[piece] = min(end - row, span // width + 2)
+                most = min(most, span // width + 2)
+        total += most
+    return total
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -26,14 +26,14 @@ class _Words:
 
     def __init__(self, words: Int64Array) -> None:
         self.ints: list[int] = words.tolist()
-        self.floats: list[float] = words.view(np.float64).tolist()
+        self.float: Callable[[int], float] = words.view(np.float64).item
 
     def sum(self, slot: int, *, is_float: bool) -> int | float:
         """An exact integer sum, or a compensated one."""
         if not is_float:
             return (self.ints[slot] << 32) + self.ints[slot + 1]
-        total = self.floats[slot]
-        return total + self.floats[slot + 1] if math.isfinite(total) else total
+        total = self.float(slot)
+        return total + self.float(slot + 1) if math.isfinite(total) else total
 
 
 _OPS = frozenset(
@@ -58,6 +58,8 @@ def finish_one(
 ) -> tuple[Vector, ...]:
     """The columns of one group, as FINISHERS makes them; `ends` are those of FIRST and LAST, by place."""
     group = _Words(words)
+    if not ends:
+        return tuple([_finish(group, first, item) for first, item in zip(slots, items, strict=True)])
     return tuple(ends[k] if k in ends else _finish(group, slots[k], item) for k, item in enumerate(items))
 
 
@@ -80,8 +82,8 @@ def _finish(group: _Words, slots: tuple[int, ...], item: Aggregate) -> Vector:
             return _vector(total, ColumnType.FLOAT64, is_null=rows == 0)
         is_wide = not INT64_MIN <= total <= INT64_MAX
         return _vector(total, ColumnType.HUGEINT if is_wide else ColumnType.INT64, is_null=rows == 0)
-    words = group.floats if is_float else group.ints
-    value = words[slot + (op is AggregateOp.MAX)] if rows else 0
+    place = slot + (op is AggregateOp.MAX)
+    value = 0 if not rows else group.float(place) if is_float else group.ints[place]
     return _vector(value, result_type(item.arguments[0]), is_null=rows == 0)
 
 

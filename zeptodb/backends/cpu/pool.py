@@ -41,6 +41,15 @@ def _lead(work: Work, counter: npt.NDArray[np.int64], count: int) -> None:
         work(counter, _CALLER_BUDGET)
 
 
+def _work_alone(work: Work, count: int) -> None:
+    """As `_lead`, where nobody else takes morsels."""
+    limits, counter = control.current(), np.zeros(1, dtype=np.int64)
+    for _ in range(0, count, _CALLER_BUDGET):
+        if limits is not None:
+            limits.check()
+        work(counter, _CALLER_BUDGET)
+
+
 class Job:
     """Morsels 0 to `count` - 1 of one call and the kernel that works on them.
 
@@ -129,9 +138,9 @@ class WorkerPool:
         A KeyboardInterrupt in the calling thread, or a statement that has to end, ends the handing out of morsels,
         waits for those under way and is raised; so is an error of a helper.
         """
-        helpers = min(self.threads, count) - 1
-        if helpers <= 0 or rows < self.row_threshold:
-            _lead(work, np.zeros(1, dtype=np.int64), count)
+        helpers = 0 if rows < self.row_threshold else min(self.threads, count) - 1
+        if helpers <= 0:
+            _work_alone(work, count)
             return
         job = Job(work, count)
         if self._process != os.getpid():

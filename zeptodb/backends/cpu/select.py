@@ -21,6 +21,7 @@ from zeptodb.backends.pieces import Pieces, bundle, cut
 from zeptodb.backends.program import Assembler, Program, may_be_null, parametrized, shape_of
 from zeptodb.backends.results import nullable_columns, overflow, result_type
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -125,14 +126,13 @@ def find_rows(
     assert scan.predicate is not None
     program, register = _lowered_predicate(scan.predicate, scan.snapshot.schema.symbol_index)
     lengths = pieces.ends - pieces.starts
-    places = np.cumsum(lengths) - lengths
+    places = _FIRST_PLACE if pieces.count == 1 else np.cumsum(lengths) - lengths
     control.reserve(8 * pieces.rows)
     listed = reused.empty(pieces.rows, np.int64) if wanted is None else _sparse_words(pieces.rows)
     if wanted is None or pieces.morsel_count <= 1:
-        counts = lengths.copy()
-        part = Rows(pieces.segments, pieces.starts, counts, places, listed)
+        part = Rows(pieces.segments, pieces.starts, lengths, places, listed)
         _run(pool, columns, part, pieces.morsels, pieces.rows, program, _NO_OUTPUTS, kernels.FILTER, register)
-        return counts, places, listed
+        return lengths, places, listed  # the kernel has put the counts in the place of the lengths
     counts = np.zeros(pieces.count, dtype=np.int64)
     first, wave, found = 0, 1, 0
     while first < pieces.morsel_count and found < wanted:
@@ -178,26 +178,25 @@ def write(
     computed = tuple(e for e in expressions if not isinstance(e, ColumnRef))
     program, placed = _lowered(computed, symbol_column)
     registers = iter(placed)
-    table = np.zeros((len(expressions), 5), dtype=np.int64)
-    values: list[npt.NDArray[np.generic]] = []
-    validities: list[npt.NDArray[np.bool_] | None] = []
-    for k, expression in enumerate(expressions):
-        control.reserve(result_type(expression).dtype.itemsize * total)
-        out = reused.empty(total, result_type(expression).dtype)
+    outputs: list[tuple[int, int, int, int, int]] = []
+    found: list[tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_] | None, ColumnType]] = []
+    for expression in expressions:
+        column_type = result_type(expression)
+        control.reserve(column_type.dtype.itemsize * total)
+        out = reused.empty(total, column_type.dtype)
         valid = reused.empty(total, np.bool_) if has_missing or may_be_null(expression, nullable) else None
         if isinstance(expression, ColumnRef):
             kind = kernels.SYMBOL if expression.index == symbol_column else kernels.COLUMN
             what = expression.index
         else:
             kind, what = kernels.REGISTER, next(registers)
-        table[k] = (kind, what, out.itemsize, address_of(out), 0 if valid is None else address_of(valid))
-        values.append(out)
-        validities.append(valid)
+        outputs.append((kind, what, out.itemsize, address_of(out), 0 if valid is None else address_of(valid)))
+        found.append((out, valid, column_type))
+    table = np.array(outputs, dtype=np.int64).reshape(-1, 5)
     mode = kernels.CONSECUTIVE if rows.listed is None else kernels.LISTED
     _run(pool, columns, rows, bundle(rows.counts), total, program, table, mode, 0)
     return tuple(
-        Vector(out, None if valid is None or valid.all() else valid, result_type(expression))
-        for out, valid, expression in zip(values, validities, expressions, strict=True)
+        Vector(out, None if valid is None or valid.all() else valid, column_type) for out, valid, column_type in found
     )
 
 
