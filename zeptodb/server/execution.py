@@ -41,11 +41,16 @@ def run_sql(
     if statement.is_cancelled.is_set():
         raise failure(Code.QUERY_WAS_CANCELLED, "The statement was cancelled before it began.")
     result = pipeline.execute(
-        sql, dict(params) or None, timeout_seconds, timestamps=timestamps, query_id=statement.query_id
+        sql,
+        dict(params) or None,
+        timeout_seconds,
+        timestamps=timestamps,
+        query_id=statement.query_id,
+        shares_memory=True,
     )
     if result.error_type is not None:
         raise failure_of(result.error_type(result.error))
-    return Columns(result.to_arrow(), result.rows_scanned, result.engine)
+    return Columns(result.to_encoded_arrow(), result.rows_scanned, result.engine)
 
 
 def run_over(

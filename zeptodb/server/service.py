@@ -15,8 +15,9 @@ from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
+from zeptodb.server.formats.answer import Answer, answer_of
 from zeptodb.server.formats.input_text import NotLiteralError
-from zeptodb.server.formats.output import Answer, OutputFormat, answer_of, output_format
+from zeptodb.server.formats.output import OutputFormat, output_format
 from zeptodb.server.inserts import insert_arrow, insert_rows, scales_of
 from zeptodb.server.parameters import bind_parameters
 from zeptodb.server.requests import Options, as_text
@@ -99,6 +100,8 @@ class Service:
             rows_read=columns.rows_read,
             protocol_version=call.options.number("client_protocol_version"),
             quotes_integers=call.options.flag("output_format_json_quote_64bit_integers"),
+            block_rows=max(call.options.number("max_block_size"), 0),
+            takes_runs=call.options.flag("arrow_runs"),
         )
         return Outcome(answer, chosen, columns.rows_read, 0, elapsed)
 

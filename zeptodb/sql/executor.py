@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sqlglot import exp
@@ -58,6 +58,7 @@ class _Request:
     text: str
     params: Parameters
     timestamps: Timestamps
+    shares_memory: bool = False
 
     @property
     def parsed(self) -> exp.Expr:
@@ -94,6 +95,7 @@ class QueryExecutor:
         *,
         timestamps: Timestamps = "ns",
         query_id: str | None = None,
+        shares_memory: bool = False,
     ) -> QueryResult:
         """The answer to `sql`; of several statements separated by semicolons, run in turn, the last one's.
 
@@ -104,6 +106,7 @@ class QueryExecutor:
         timeout: seconds after which the statement ends with an error (QueryTimeoutError); None: never.
         timestamps: "ns" gives int64 nanoseconds since the epoch, "datetime" real datetimes.
         query_id: what `running` and `cancel` shall know it by; None: a number.
+        shares_memory: runs of stored rows are not copied; see `QueryResult.to_encoded_arrow`.
         """
         if not isinstance(sql, str):
             raise InvalidTypeError(f"sql is a {type(sql).__name__}; give a string.")
@@ -116,7 +119,7 @@ class QueryExecutor:
         key = self._running.begin(sql, limits, query_id)
         before = control.enter(limits)
         try:
-            return self._answer(sql, params, timestamps)
+            return self._answer(sql, params, timestamps, shares_memory=shares_memory)
         finally:
             control.enter(before)
             self._running.end(key)
@@ -138,11 +141,13 @@ class QueryExecutor:
         """
         return self._running.cancel(query_id)
 
-    def _answer(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _answer(
+        self, sql: str, params: Parameters, timestamps: Timestamps, *, shares_memory: bool = False
+    ) -> QueryResult:
         """The answer, or the error as a result."""
         started = time.perf_counter_ns()
         try:
-            result = self._execute(sql, params, timestamps)
+            result = self._execute(_Request(None, sql, params, timestamps, shares_memory))
         except ZeptoError as error:
             result = QueryResult(error=str(error), error_type=type(error))
         except RecursionError:
@@ -154,34 +159,34 @@ class QueryExecutor:
         result.execution_time_us = (time.perf_counter_ns() - started) / 1_000
         return result
 
-    def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _execute(self, request: _Request) -> QueryResult:
         self._engine.catch_up()
         if any(table.ttl_ns is not None for table in self._engine.catalog.tables()):
             remove_expired(self._engine)
-        prepared = self._cache.find(sql, params, self._engine.catalog)
+        prepared = self._cache.find(request.text, request.params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
         if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):
-            return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
-        with room_for_depth(len(sql) // _CHARACTERS_PER_LEVEL):
+            return self._run_query(replace(request, statement=prepared.statement), prepared.planned)
+        with room_for_depth(len(request.text) // _CHARACTERS_PER_LEVEL):
             if prepared is not None:
-                return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
-            return self._run_text(sql, params, timestamps)
+                return self._run_query(replace(request, statement=prepared.statement), prepared.planned)
+            return self._run_text(request)
 
-    def _run_text(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _run_text(self, text: _Request) -> QueryResult:
         """Run every statement of a text that no plan is known for."""
-        statements = parse(sql)
+        statements = parse(text.text)
         result = QueryResult()
         for statement in statements:
             control.check()
             statement = self._with_names(statement)  # noqa: PLW2901
-            own = params if len(statements) == 1 else _parameters_of(statement, params)
-            request = _Request(statement, sql, own, timestamps)
+            own = text.params if len(statements) == 1 else _parameters_of(statement, text.params)
+            request = replace(text, statement=statement, params=own)
             if not isinstance(statement, exp.Query):
                 result = self._run_other(request)
                 continue
             prepared = self._prepare(request)
             if len(statements) == 1:
-                self._cache.keep(sql, params, prepared)
+                self._cache.keep(text.text, text.params, prepared)
             result = self._run_query(request, prepared.planned)
         return result
 
@@ -237,6 +242,9 @@ class QueryExecutor:
         if planned.plan is None:
             return self._run_in_parts(request, planned, trace)
         try:
+            stored = self._stored_rows(request, planned) if request.shares_memory else None
+            if stored is not None:
+                return stored
             answer = native.run(planned.plan, self._engine) if trace is None else self._traced(planned.plan, trace)
         except native.StalePlanError:
             return self._run_query(request, self._plan(request), trace)
@@ -251,6 +259,23 @@ class QueryExecutor:
             rows_scanned=answer.rows_scanned,
             engine=self._native_name,
             plan=lambda: self._describe(planned, request.text, summarized_rows),
+            timestamps=request.timestamps,
+        )
+
+    def _stored_rows(self, request: _Request, planned: Planned) -> QueryResult | None:
+        """The answer over the tables' own memory, if it is a run of stored rows."""
+        from zeptodb.sql.stored_rows import stored_rows
+
+        stored = None if planned.plan is None else stored_rows(planned.plan, self._engine)
+        if stored is None:
+            return None
+        self._engine.record_query(stored.rows_scanned)
+        return QueryResult.over_stored_rows(
+            stored.table,
+            timestamp_columns=stored.timestamp_columns,
+            rows_scanned=stored.rows_scanned,
+            engine=self._native_name,
+            plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
         )
 
