@@ -52,9 +52,16 @@ class Answer:
     def size_bytes(self) -> int:
         """Bytes of the columns in memory; of strings that lie dictionary-coded, those of codes and dictionaries."""
         return sum(
-            self.rows * kind.bit_width // 8 if _is_coded(column.type) and _has_width(kind) else int(column.nbytes)
+            self.rows * kind.bit_width // 8 if is_number(kind) else int(column.nbytes)
             for kind, column in zip(self.schema.types, self.table.columns, strict=True)
         )
+
+    @cached_property
+    def run_columns(self) -> frozenset[int]:
+        """Indexes of the columns that go run-end encoded: those of symbols, if the client takes them so."""
+        if not self.takes_runs:
+            return frozenset()
+        return frozenset(i for i, column in enumerate(self.table.columns) if _is_constant(column))
 
     def pieces(self, rows: int = PIECE_ROWS, *, most: int | None = None) -> Iterator[list[pa.Array]]:
         """The columns of so many rows at a time, each as one plain array; of the first `most` rows."""
@@ -97,7 +104,7 @@ def decoded(array: pa.Array) -> pa.Array:
     return array.dictionary_decode()
 
 
-def is_constant(column: pa.ChunkedArray) -> bool:
+def _is_constant(column: pa.ChunkedArray) -> bool:
     """Whether every chunk of a column is one value over and over, as those of stored symbols are."""
     return _is_coded(column.type) and all(
         len(chunk.dictionary) == 1 and not chunk.null_count for chunk in column.chunks
@@ -112,5 +119,6 @@ def _stays_coded(kind: pa.DataType) -> bool:
     return _is_coded(kind) and kind.value_type in (pa.int64(), pa.string())
 
 
-def _has_width(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values are numbers of whole bytes."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_timestamp(kind))

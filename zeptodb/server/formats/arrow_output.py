@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zeptodb.server.formats.answer import Answer, decoded, is_constant
+from zeptodb.server.formats.answer import Answer, decoded, is_number
 
 Piece = bytes | memoryview
 
@@ -74,7 +74,7 @@ def arrow(*, is_file: bool) -> Callable[[Answer], Iterator[Piece]]:
             with make(sink, _schema_with_runs(answer)) as writer:
                 for part in _parts(answer):
                     writer.write_batch(_blank_batch(answer, blank, part))
-                    yield from sink.take(blank.address, [c for c in part.columns if not _goes_as_runs(answer, c)])
+                    yield from sink.take(blank.address, _written_out(answer, part))
         else:
             with make(sink, answer.schema) as writer:
                 for batch in _batches(answer):
@@ -133,23 +133,15 @@ def _batches(answer: Answer) -> Iterator[pa.RecordBatch]:
 def _are_numbers_and_runs(answer: Answer) -> bool:
     """Whether each column is numbers without NULL, so that its chunks one after the other are its buffer, or runs."""
     return answer.rows > 0 and all(
-        (_is_number(kind) and not column.null_count) or _goes_as_runs(answer, column)
-        for kind, column in zip(answer.schema.types, answer.table.columns, strict=True)
+        i in answer.run_columns or (is_number(kind) and not column.null_count)
+        for i, (kind, column) in enumerate(zip(answer.schema.types, answer.table.columns, strict=True))
     )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_timestamp(kind))
-
-
-def _goes_as_runs(answer: Answer, column: pa.ChunkedArray) -> bool:
-    return answer.takes_runs and is_constant(column)
 
 
 def _schema_with_runs(answer: Answer) -> pa.Schema:
     kinds = [
-        pa.run_end_encoded(pa.int32(), kind) if _goes_as_runs(answer, column) else kind
-        for kind, column in zip(answer.schema.types, answer.table.columns, strict=True)
+        pa.run_end_encoded(pa.int32(), kind) if i in answer.run_columns else kind
+        for i, kind in enumerate(answer.schema.types)
     ]
     return pa.schema(list(zip(answer.names, kinds, strict=True)))
 
@@ -168,12 +160,16 @@ def _blank(answer: Answer) -> pa.Buffer:
 def _blank_batch(answer: Answer, blank: pa.Buffer, part: pa.Table) -> pa.RecordBatch:
     rows = part.num_rows
     columns = [
-        _runs(column, kind)
-        if _goes_as_runs(answer, column)
+        _runs(part.column(i), kind)
+        if i in answer.run_columns
         else pa.Array.from_buffers(kind, rows, [None, blank.slice(0, rows * kind.bit_width // 8)], null_count=0)
-        for kind, column in zip(answer.schema.types, part.columns, strict=True)
+        for i, kind in enumerate(answer.schema.types)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=_schema_with_runs(answer))
+
+
+def _written_out(answer: Answer, part: pa.Table) -> list[pa.ChunkedArray]:
+    return [column for i, column in enumerate(part.columns) if i not in answer.run_columns]
 
 
 def _runs(column: pa.ChunkedArray, kind: pa.DataType) -> pa.RunEndEncodedArray:
