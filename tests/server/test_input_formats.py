@@ -178,3 +178,10 @@ def test_an_empty_body_inserts_nothing(http: Http, ticks: Callable[[], list[list
     for name in ("CSV", "Native", "JSONEachRow", "TSV"):
         assert http.post(f"INSERT INTO ticks FORMAT {name}\n").status == 200
     assert ticks() == []
+
+
+@pytest.mark.parametrize("data", ['["x"]\n', '["x"]', '[["x"]]', '["x"]\n["x"]', ' [ ["x"], ["x"] ] '])
+def test_json_arrays_may_be_one_or_many_and_in_an_array(http: Http, data: str) -> None:
+    http.text("CREATE OR REPLACE TABLE single (name STRING)")
+    http.text(data, query="INSERT INTO single FORMAT JSONCompactEachRow")
+    assert http.text("SELECT count(*), min(name) FROM single") == f"{data.count('x')}\tx\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,16 @@ from sqlglot import exp
 
 from zeptodb.backends import control
 from zeptodb.backends.control import Control
+from zeptodb.errors import ZeptoError
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.running import RunningStatement
-from zeptodb.sql.fallback import run_over_arrow
+from zeptodb.sql.dialect import parse
+from zeptodb.sql.fallback import run_fallback, run_over_arrow
+from zeptodb.sql.register import Lease
+from zeptodb.sql.result import QueryResult
+from zeptodb.sql.view_names import inline
+from zeptodb.storage.table import Table
 
 Timestamps = Literal["ns", "datetime"]
 
@@ -63,17 +70,48 @@ def run_over(
     timeout_seconds: float,
 ) -> Columns:
     """A statement over these tables alone, under the same limits."""
+    with _limited(pipeline, statement, timeout_seconds):
+        answer = run_over_arrow(pipeline, expression, tables, dict(params) or None)
+    return Columns(answer, sum(table.num_rows for table in tables.values()), "duckdb")
+
+
+def run_beside(
+    pipeline: Pipeline,
+    sql: str,
+    tables: Mapping[str, Table],
+    params: Mapping[str, object],
+    *,
+    statement: RunningStatement,
+    timeout_seconds: float,
+    timestamps: Timestamps,
+) -> Columns:
+    """A query that reads these tables beside those of the Pipeline, under the same limits; DuckDB runs it."""
+    try:
+        with _limited(pipeline, statement, timeout_seconds):
+            pipeline.catch_up()
+            (query,) = parse(sql)
+            leases = {name: Lease(table.snapshot()) for name, table in tables.items()}
+            answer = run_fallback(pipeline, inline(query, pipeline.catalog), dict(params) or None, leases=leases)
+    except ZeptoError as error:
+        raise failure_of(error) from error
+    times = answer.timestamp_columns
+    result = QueryResult.from_arrow(answer.table, timestamp_columns=times, timestamps=timestamps)
+    return Columns(result.to_arrow(), answer.rows_scanned, "duckdb")
+
+
+@contextmanager
+def _limited(pipeline: Pipeline, statement: RunningStatement, timeout_seconds: float) -> Iterator[None]:
+    """What runs within ends when its time is up, when it takes too much memory, and when it is cancelled."""
     limits = Control(timeout=timeout_seconds, memory_limit=pipeline.config.memory_limit)
     statement.end = limits.cancel
     before = control.enter(limits)
     try:
         if statement.is_cancelled.is_set():
             raise failure(Code.QUERY_WAS_CANCELLED, "The statement was cancelled before it began.")
-        answer = run_over_arrow(pipeline, expression, tables, dict(params) or None)
+        yield
     finally:
         control.enter(before)
         statement.end = None
-    return Columns(answer, sum(table.num_rows for table in tables.values()), "duckdb")
 
 
 def cancel(pipeline: Pipeline, statement: RunningStatement) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,7 +14,8 @@ from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
-from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
+from zeptodb.server.execution import Columns, Timestamps, cancel, run_beside, run_over, run_sql
+from zeptodb.server.external_tables import external_tables
 from zeptodb.server.formats.answer import Answer, answer_of
 from zeptodb.server.formats.input_text import NotLiteralError
 from zeptodb.server.formats.output import OutputFormat, output_format
@@ -45,11 +46,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A statement's circumstances: what the request asks for, what its key may do, and its place in the list."""
+    """A statement's circumstances: what the request asks for, what its key may do, and its place in the list.
+
+    `files` are tables that the request brings along, `tables` the same after they have been read.
+    """
 
     options: Options
     grant: Grant
     entry: RunningStatement
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 NEWLINE = 0x0A
@@ -88,6 +94,10 @@ class Service:
         if statement.kind == "session":
             self._change_session(statement, call)
             return Outcome(None, None)
+        if call.files:
+            if statement.kind != "read":
+                raise failure(Code.NOT_IMPLEMENTED, "Only a SELECT may read tables that come in a form.")
+            call = replace(call, tables=external_tables(self.pipeline, call.files, call.options))
         chosen = output_format(statement.format or call.options.default_format or "TabSeparated")
         columns = self._columns(statement, call)
         elapsed = time.perf_counter() - began
@@ -164,18 +174,25 @@ class Service:
 
     def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         call.grant.require_tables_of(sql, self.pipeline.catalog)
+        timeout_seconds, timestamps = self._timeout(call.options), _timestamps(call.options)
+        if call.tables:
+            return run_beside(
+                self.pipeline,
+                sql,
+                call.tables,
+                params,
+                statement=call.entry,
+                timeout_seconds=timeout_seconds,
+                timestamps=timestamps,
+            )
         return run_sql(
-            self.pipeline,
-            sql,
-            params,
-            statement=call.entry,
-            timeout_seconds=self._timeout(call.options),
-            timestamps=_timestamps(call.options),
+            self.pipeline, sql, params, statement=call.entry, timeout_seconds=timeout_seconds, timestamps=timestamps
         )
 
     def _run_translated(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         """Run a statement of ClickHouse's; over the system tables alone if it names some."""
         facts = self.facts(call.grant)
+        facts = replace(facts, tables=[*facts.tables, *call.tables.values()])
         tree = translated(parse_clickhouse(sql), facts)
         named = system_tables_of(tree)
         if named:
