@@ -104,7 +104,7 @@ def _summary(outcome: Outcome) -> str:
     answer = outcome.answer
     numbers = {
         "read_rows": outcome.rows_read,
-        "read_bytes": 0,
+        "read_bytes": outcome.bytes_read,
         "written_rows": outcome.rows_written,
         "written_bytes": outcome.bytes_written,
         "total_rows_to_read": outcome.rows_read,

@@ -28,11 +28,11 @@ Timestamps = Literal["ns", "datetime"]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """An answer's columns, and how many rows were read for them."""
+    """An answer's columns, and what was read for them."""
 
     table: pa.Table
     rows_read: int
-    engine: str
+    bytes_read: int
 
 
 def run_sql(
@@ -57,7 +57,7 @@ def run_sql(
     )
     if result.error_type is not None:
         raise failure_of(result.error_type(result.error))
-    return Columns(result.to_encoded_arrow(), result.rows_scanned, result.engine)
+    return Columns(result.to_encoded_arrow(), result.rows_scanned, result.bytes_scanned)
 
 
 def run_over(
@@ -72,7 +72,16 @@ def run_over(
     """A statement over these tables alone, under the same limits."""
     with _limited(pipeline, statement, timeout_seconds):
         answer = run_over_arrow(pipeline, expression, tables, dict(params) or None)
-    return Columns(answer, sum(table.num_rows for table in tables.values()), "duckdb")
+    rows, size = (sum(map(count, tables.values())) for count in (_rows, _bytes))
+    return Columns(answer, rows, size)
+
+
+def _rows(table: pa.Table) -> int:
+    return int(table.num_rows)
+
+
+def _bytes(table: pa.Table) -> int:
+    return int(table.nbytes)
 
 
 def run_beside(
@@ -96,7 +105,7 @@ def run_beside(
         raise failure_of(error) from error
     times = answer.timestamp_columns
     result = QueryResult.from_arrow(answer.table, timestamp_columns=times, timestamps=timestamps)
-    return Columns(result.to_arrow(), answer.rows_scanned, "duckdb")
+    return Columns(result.to_arrow(), answer.rows_scanned, answer.bytes_scanned)
 
 
 @contextmanager

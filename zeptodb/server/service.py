@@ -42,6 +42,7 @@ class Outcome:
     rows_written: int = 0
     elapsed_seconds: float = 0.0
     bytes_written: int = 0
+    bytes_read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +103,20 @@ class Service:
         columns = self._columns(statement, call)
         elapsed = time.perf_counter() - began
         if statement.kind not in ("read", "kill"):
-            return Outcome(None, None, columns.rows_read, _count_of(columns.table), elapsed)
+            written = _count_of(columns.table)
+            return Outcome(None, None, columns.rows_read, written, elapsed, bytes_read=columns.bytes_read)
         self._check_rows(columns.table, call.options)
         answer = answer_of(
             columns.table,
             elapsed_seconds=elapsed,
             rows_read=columns.rows_read,
+            bytes_read=columns.bytes_read,
             protocol_version=call.options.number("client_protocol_version"),
             quotes_integers=call.options.flag("output_format_json_quote_64bit_integers"),
             block_rows=max(call.options.number("max_block_size"), 0),
             takes_runs=call.options.flag("arrow_runs"),
         )
-        return Outcome(answer, chosen, columns.rows_read, 0, elapsed)
+        return Outcome(answer, chosen, columns.rows_read, 0, elapsed, bytes_read=columns.bytes_read)
 
     def insert_arrow(self, data: bytes, options: Options, grant: Grant) -> int:
         """Store the rows of an Arrow IPC stream or file; returns how many. All or none."""
@@ -283,7 +286,7 @@ def _statement_text(data: bytes) -> str:
 
 
 def _own(table: pa.Table) -> Columns:
-    return Columns(table, table.num_rows, "server")
+    return Columns(table, table.num_rows, int(table.nbytes))
 
 
 def _timestamps(options: Options) -> Timestamps:

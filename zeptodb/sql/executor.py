@@ -37,6 +37,7 @@ from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.rewrites.select_planner import SelectPlanner
 from zeptodb.sql.running import RunningQueries, RunningQuery
+from zeptodb.sql.scanned_bytes import scanned_bytes
 from zeptodb.sql.source_text import query_error
 from zeptodb.sql.trace import Trace
 from zeptodb.sql.view_names import inline
@@ -253,10 +254,17 @@ class QueryExecutor:
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
-        summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
+        # Not the answer, which a result would keep alive with itself.
+        made_of, rows, right_rows, summarized_rows = (
+            planned.plan,
+            answer.rows_scanned,
+            answer.right_rows,
+            answer.summarized_rows,
+        )
         return QueryResult(
             answer.columns,
-            rows_scanned=answer.rows_scanned,
+            rows_scanned=rows,
+            bytes_scanned=lambda: scanned_bytes(made_of, rows, right_rows),
             engine=self._native_name,
             plan=lambda: self._describe(planned, request.text, summarized_rows),
             timestamps=request.timestamps,
@@ -266,14 +274,16 @@ class QueryExecutor:
         """The answer over the tables' own memory, if it is a run of stored rows."""
         from zeptodb.sql.stored_rows import stored_rows
 
-        stored = None if planned.plan is None else stored_rows(planned.plan, self._engine)
-        if stored is None:
+        plan = planned.plan
+        stored = None if plan is None else stored_rows(plan, self._engine)
+        if plan is None or stored is None:
             return None
         self._engine.record_query(stored.rows_scanned)
         return QueryResult.over_stored_rows(
             stored.table,
             timestamp_columns=stored.timestamp_columns,
             rows_scanned=stored.rows_scanned,
+            bytes_scanned=lambda: scanned_bytes(plan, stored.rows_scanned, 0),
             engine=self._native_name,
             plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
@@ -303,6 +313,7 @@ class QueryExecutor:
             finish() if trace is None else trace.run("the rest", "duckdb", finish, lambda table: int(table.num_rows)),
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=scanned_bytes(joined, answer.rows_scanned, answer.right_rows),
             engine=f"{self._native_name}+duckdb",
             plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
@@ -328,6 +339,7 @@ class QueryExecutor:
             answer.table,
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=answer.bytes_scanned,
             engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
             plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
@@ -345,6 +357,7 @@ class QueryExecutor:
             answer.table,
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=answer.bytes_scanned,
             plan=fallback_plan(reasons, request.text),
             timestamps=request.timestamps,
         )

@@ -80,11 +80,15 @@ Open = Callable[[Table], AbstractContextManager[Snapshot]]
 
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
-    """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading."""
+    """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading.
+
+    `right_rows` are those of the right side of a join.
+    """
 
     columns: list[ResultColumn]
     rows_scanned: int
     summarized_rows: int = 0
+    right_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +221,8 @@ def _run_join(plan: JoinPlan, engine: Device, open_table: Open) -> NativeAnswer:
         dictionaries = [_dictionary(slot, left if slot.side == "left" else right) for slot in plan.slots]
         rows = len(vectors[0].values)
         columns = _finish(plan.finish, plan.slots, vectors, dictionaries, rows)
-        return NativeAnswer(columns, scan.ranges.rows + right_scan.ranges.rows)
+        right_rows = right_scan.ranges.rows
+        return NativeAnswer(columns, scan.ranges.rows + right_rows, right_rows=right_rows)
 
 
 # ---- scans -------------------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class QueryResult:
         *,
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
+        bytes_scanned: int | Callable[[], int] = 0,
         engine: str = "",
         plan: str | Callable[[], str] = "",
         error: str = "",
@@ -69,6 +70,7 @@ class QueryResult:
         self._timestamps = timestamps
         self.execution_time_us = execution_time_us
         self.rows_scanned = rows_scanned
+        self._bytes_scanned = bytes_scanned
         self.engine = engine
         self._plan = plan
         self.error = error
@@ -82,6 +84,7 @@ class QueryResult:
         timestamp_columns: frozenset[int] = frozenset(),
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
+        bytes_scanned: int | Callable[[], int] = 0,
         engine: str = "duckdb",
         plan: str | Callable[[], str] = "",
         timestamps: Timestamps = "ns",
@@ -95,6 +98,7 @@ class QueryResult:
         result = cls(
             execution_time_us=execution_time_us,
             rows_scanned=rows_scanned,
+            bytes_scanned=bytes_scanned,
             engine=engine,
             plan=plan,
             timestamps=timestamps,
@@ -112,16 +116,26 @@ class QueryResult:
         *,
         timestamp_columns: frozenset[int],
         rows_scanned: int,
+        bytes_scanned: int | Callable[[], int],
         engine: str,
         plan: str | Callable[[], str],
         timestamps: Timestamps,
     ) -> QueryResult:
         """A result over columns that lie in the tables' own memory; they may be dictionary-coded."""
-        result = cls(rows_scanned=rows_scanned, engine=engine, plan=plan, timestamps=timestamps)
+        result = cls(
+            rows_scanned=rows_scanned, bytes_scanned=bytes_scanned, engine=engine, plan=plan, timestamps=timestamps
+        )
         result._vectors = None
         result._timestamp_columns = timestamp_columns
         result._table, result._is_encoded = table, True
         return result
+
+    @property
+    def bytes_scanned(self) -> int:
+        """Bytes of the columns that were read, as they are stored; counted when first asked for."""
+        if not isinstance(self._bytes_scanned, int):
+            self._bytes_scanned = self._bytes_scanned()
+        return self._bytes_scanned
 
     @property
     def plan(self) -> str:
