@@ -349,8 +349,8 @@ def _whole_body(response: urllib3.BaseHTTPResponse) -> pa.Buffer:
 
 def _told_error(data: bytes) -> str:
     """What the server wrote into an answer that it could not finish."""
-    told = data.rpartition(b"Code: ")[2]
-    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if told else "it has no end"
+    _, mark, told = data.rpartition(b"Code: ")
+    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if mark else "it has no end"
 
 
 def _read(data: object) -> pa.Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -140,6 +142,47 @@ def test_what_is_being_sent_does_not_change_when_rows_are_written(server: Backgr
     connection.close()
     server.pipeline.execute("DELETE FROM trades WHERE price = -1").raise_for_error()
     assert received == expected
+
+
+@pytest.mark.parametrize("ends", ["leaves", "falls silent"])
+def test_a_client_that_takes_no_more_frees_what_it_was_sent(ends: str) -> None:
+    with BackgroundServer(ServerSettings(port=0, backend="cpu", send_timeout_seconds=0.3)) as server:
+        rows = np.arange(2_000_000)
+        server.pipeline.append("trades", pa.table(dict.fromkeys(("symbol", "price", "volume"), rows // 500000)))
+        reclaimer = server.pipeline.catalog.get("trades").contents.reclaimer
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/", b"SELECT price, volume, timestamp FROM trades FORMAT ArrowStream")
+        assert connection.getresponse().read(1000)
+        views = server.pipeline.catalog.get("trades").contents._views
+        assert len(views) > 0
+        views.clear()  # those that get_column() and exports find again; the answer holds its own
+        assert len(reclaimer._owners) > 0
+        if ends == "leaves":
+            connection.close()
+        waits_until = time.monotonic() + 20
+        while len(reclaimer._owners):
+            assert time.monotonic() < waits_until, "the answer is still held"
+            time.sleep(0.01)
+        connection.close()
+
+
+def test_a_stop_finishes_the_answer_that_is_being_sent() -> None:
+    with BackgroundServer(ServerSettings(port=0, backend="cpu")) as server:
+        rows = np.arange(2_000_000)
+        server.pipeline.append("trades", pa.table(dict.fromkeys(("symbol", "price", "volume"), rows)))
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/", b"SELECT sum(price), count(*) FROM trades WHERE price >= 0 FORMAT TSV")
+        assert connection.getresponse().read() == b"1999999000000\t2000000\n"
+        connection.request("POST", "/", b"SELECT price, volume, timestamp FROM trades FORMAT ArrowStream")
+        answer = connection.getresponse()
+        begun = answer.read(1000)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        received = pa.ipc.open_stream(begun + answer.read()).read_all()
+        connection.close()
+        stopping.join(20)
+        assert not stopping.is_alive()
+    assert received.num_rows == 2_000_000
 
 
 def test_frames_of_our_client_are_writable_and_lie_where_they_arrived(server: BackgroundServer) -> None:

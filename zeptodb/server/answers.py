@@ -19,6 +19,7 @@ from zeptodb.server.compression import chosen_encoding, compressed, framed
 from zeptodb.server.formats.answer import Answer
 from zeptodb.server.formats.arrow_output import Piece, arrow_bytes
 from zeptodb.server.logs import log
+from zeptodb.server.protocol import abort_of
 from zeptodb.server.requests import Options
 from zeptodb.server.service import Outcome
 from zeptodb.server.system_tables import DISPLAY_NAME, TIMEZONE, VERSION
@@ -145,6 +146,11 @@ class StreamedAnswer(Response):
                 if await request.is_disconnected():
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            log(logging.INFO, "a client took nothing of its answer any more", seconds=self._timeout_seconds)
+            abort_of(scope)()
+            while (await receive())["type"] != "http.disconnect":
+                pass
         finally:
             making.cancel()
             self._pieces = iter(())
