@@ -46,8 +46,10 @@ def plan_rows(statement: SelectStatement, source: Source) -> SelectPlan | None:
     keys = [order_key(item, slots.place(b)) for item, b in ordered]
     finish = Finish(tuple(outputs), None, tuple(keys), offset or 0, limit)
 
+    stored = [(item, b.expression.index if isinstance(b.expression, ColumnRef) else -1) for item, b in ordered]
+
     def complete(scan: TableScan) -> SelectPlan:
-        order = storage_order(scan, source, ordered)
+        order = storage_order(scan, source, stored)
         return SelectPlan(scan, tuple(slots.columns), tuple(slots.slots), finish, order)
 
     statement.make_template = template_maker(statement, source, binder, complete)
@@ -148,10 +150,13 @@ class _Slots:
         return BoundExpression(ColumnRef(index, bound.type.column_type), bound.type, string_slot)
 
 
-def storage_order(scan: TableScan, source: Source, order: list[tuple[exp.Expr, BoundExpression]]) -> StorageOrder:
-    """Whether ORDER BY asks for the order of storage: by symbol, then time; or the time of one symbol, either way."""
+def storage_order(scan: TableScan, source: Source, order: list[tuple[exp.Expr, int]]) -> StorageOrder:
+    """Whether ORDER BY asks for the order of storage: by symbol, then time; or the time of one symbol, either way.
+
+    order: the items, each with the table's column that it is, -1 for anything else.
+    """
     schema = source.schema
-    keys = [b.expression.index if isinstance(b.expression, ColumnRef) else -1 for _, b in order]
+    keys = [column for _, column in order]
     descending = [bool(item.args.get("desc")) for item, _ in order]
     is_one_segment = schema.symbol is None or (scan.symbols is not None and len(scan.symbols) == 1)
     if is_one_segment and keys and set(keys) <= {schema.symbol_index, schema.timestamp_index} - {-1}:

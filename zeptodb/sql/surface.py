@@ -35,6 +35,7 @@ def table() -> str:
         ("aggregates, with FILTER", _functions([exp.Count, *aggregates.OPERATIONS]) + ", vwap, mean"),
         ("clauses of a SELECT over one table", ", ".join(sorted(_clause(name) for name in CLAUSES - {"joins"}))),
         ("keys of GROUP BY", ", ".join(sorted(kind.value for kind in KEY_TYPES)) + "; symbol, time buckets"),
+        ("windows by symbol, in the order of time", "`ema(x, n)`"),
         ("looked up, not scanned", ", ".join(predicates.LOOKED_UP)),
         ("joins", "ASOF [LEFT] JOIN on the symbol and one comparison of times"),
         ("parts of any other statement", ", ".join(compose.LEAVES)),
