@@ -361,6 +361,8 @@ def framed(function: WindowFunction, values: Sequence[Value]) -> tuple[list[Valu
         present = [v for v in values[start:end] if v is not None]
         if op is AggregateOp.COUNT:
             results.append(len(present))
+        elif len(present) == 1 and op in {AggregateOp.VARIANCE_POP, AggregateOp.STDDEV_POP}:
+            results.append(0.0)  # also of NaN, in DuckDB
         else:
             results.append(_FOLDS[op](present) if present else None)
         is_sum = op in {AggregateOp.SUM, AggregateOp.AVG}

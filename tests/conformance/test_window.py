@@ -11,11 +11,11 @@ import pytest
 
 from zeptodb.backends.base import Backend, Scan, WindowFunction, WindowOp, WindowScan
 from zeptodb.backends.expression import Arithmetic, Comparison, Constant, Kind
-from zeptodb.types import ColumnType, Field, Schema
+from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType, Field, Schema
 
 from . import oracle
 from .build import Segment, Table, random_table, ranges
-from .compare import assert_columns, to_list
+from .compare import assert_columns, is_close, to_list
 
 NUMBERS = Schema((Field("symbol", ColumnType.INT64), Field("x", ColumnType.FLOAT64)), symbol="symbol")
 ALPHAS = (1e-6, 0.05, 2 / 3, 1 - 1e-9, 1.0)
@@ -112,3 +112,125 @@ def _series(segment: Segment, column: int) -> pl.Series:
     valid = segment.validity[column]
     series = pl.Series(segment.values[column])
     return series if valid is None else series.zip_with(pl.Series(valid), pl.Series([None], dtype=pl.Float64))
+
+
+# ---- frames ----------------------------------------------------------------------------------------------------------
+
+AGGREGATES = tuple(op for op in WindowOp if op is not WindowOp.EMA)
+
+
+def frames(table: Table, rows: int | None, *names: str) -> tuple[WindowFunction, ...]:
+    return tuple(WindowFunction(op, table.column(name), rows) for op in AGGREGATES for name in names)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 31, 32, 33, 64, 150, None])
+@pytest.mark.parametrize(("null_share", "nan_share"), [(0.0, 0.0), (0.4, 0.05)])
+def test_frames_of_every_length_agree_with_plain_python(
+    backend: Backend, rows: int | None, null_share: float, nan_share: float
+) -> None:
+    table = random_table(7, (30, 0, 200, 1, 40), null_share=null_share, nan_share=nan_share)
+    outputs = (*frames(table, rows, "f64", "i64", "i32", "f32"), table.column("f64"))
+    check(backend, table, WindowScan(Scan(table.snapshot, table.all_rows()), outputs))
+
+
+def test_frames_hold_the_rows_that_pass_the_predicate(backend: Backend) -> None:
+    table = random_table(8, (300, 5, 70), null_share=0.2)
+    predicate = Comparison(">", table.column("f64"), Constant(95.0, Kind.FLOAT))
+    chosen = ranges([(2, 5, 60), (0, 11, 290)])
+    check(backend, table, WindowScan(Scan(table.snapshot, chosen, predicate), frames(table, 7, "f64", "i64")))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 40])
+def test_frames_of_extreme_integers_are_exact(backend: Backend, rows: int) -> None:
+    rng = np.random.default_rng(9)
+    schema = Schema((Field("symbol", ColumnType.INT64), Field("x", ColumnType.INT64)), symbol="symbol")
+    choices = np.array([INT64_MIN, INT64_MAX, -1, 0, 1, 2**53 + 1, -(2**62)], dtype=np.int64)
+    table = Table(schema, [Segment(k, [None, rng.choice(choices, n)]) for k, n in enumerate((50, 1, 90))])
+    functions = tuple(
+        WindowFunction(op, table.column("x"), rows)
+        for op in (WindowOp.SUM, WindowOp.MIN, WindowOp.MAX, WindowOp.AVG, WindowOp.COUNT)
+    )
+    check(backend, table, WindowScan(Scan(table.snapshot, table.all_rows()), functions))
+
+
+@pytest.mark.parametrize("rows", [2, 33, 3000])
+def test_a_spike_leaves_no_trace_behind_it(backend: Backend, rows: int) -> None:
+    values: list[float | None] = [0.1 * (k % 7) for k in range(8000)]
+    for place, spike in ((40, 1e16), (41, -1e16), (3500, 1e300), (5000, math.inf), (5001, math.nan)):
+        values[place] = spike
+    table = numbers(values)
+    ops = (WindowOp.SUM, WindowOp.AVG, WindowOp.STDDEV_SAMP, WindowOp.MIN, WindowOp.MAX)
+    found = run(backend, table, *(WindowFunction(op, table.column("x"), rows) for op in ops))
+    clean = [k for k in range(rows, 8000) if all(abs(v or 0.0) < 1 for v in values[k - rows + 1 : k + 1])]
+    assert len(clean) > 400
+    for k in clean[:: max(1, len(clean) // 50)]:
+        frame = np.array(values[k - rows + 1 : k + 1], dtype=np.float64)
+        expected = (math.fsum(frame), math.fsum(frame) / rows, float(np.std(frame, ddof=1)), frame.min(), frame.max())
+        for column, value in zip(found, expected, strict=True):
+            assert column[k] == pytest.approx(value, rel=1e-12, abs=1e-13), k
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_infinities_and_nan_are_those_of_duckdb(backend: Backend, rows: int) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    inf, nan = math.inf, math.nan
+    values = [1.0, nan, 3.0, 4.0, inf, 5.0, 6.0, -inf, inf, 1.0, 1.7e308, 1.7e308, 3.0, 0.0, -0.0]
+    table = numbers(values)  # type: ignore[arg-type]
+    found = run(backend, table, *(WindowFunction(op, table.column("x"), rows) for op in AGGREGATES))
+    calls = ", ".join(f"{op.value}(x) OVER (ORDER BY i ROWS {rows - 1} PRECEDING)" for op in AGGREGATES)
+    with duckdb.connect() as connection:
+        query = f"SELECT {calls} FROM (SELECT unnest(?::DOUBLE[]) x, unnest(range({len(values)})) i) ORDER BY i"
+        expected = list(zip(*connection.execute(query, [values]).fetchall(), strict=True))
+    for op, mine, theirs in zip(AGGREGATES, found, expected, strict=True):
+        # Squares of the last but three are beyond float64's range: nobody has their variance.
+        rows_to_compare = 10 if op.name.startswith(("VARIANCE", "STDDEV")) else len(values)
+        for one, other in zip(mine[:rows_to_compare], theirs, strict=False):
+            assert is_close(one, other), (op, mine, theirs)
+
+
+@pytest.mark.parametrize("rows", [20, 1024, 1025, 70_000, 300_000])
+def test_long_ranges_and_frames_agree_with_polars(backend: Backend, rows: int) -> None:
+    lengths = (30_000, 9_000, 1) if backend.name == "emu" else (310_000, 90_000, 1)
+    rng = np.random.default_rng(10)
+    schema = Schema(
+        (Field("symbol", ColumnType.INT64), Field("x", ColumnType.INT64), Field("f", ColumnType.FLOAT64)),
+        symbol="symbol",
+    )
+    segments = [
+        Segment(k, [None, rng.integers(-(10**6), 10**6, n), rng.normal(5, 2, n)]) for k, n in enumerate(lengths)
+    ]
+    table = Table(schema, segments)
+    x, f = table.column("x"), table.column("f")
+    functions = (
+        WindowFunction(WindowOp.SUM, x, rows), WindowFunction(WindowOp.AVG, f, rows),
+        WindowFunction(WindowOp.STDDEV_SAMP, f, rows), WindowFunction(WindowOp.MIN, f, rows),
+        WindowFunction(WindowOp.MAX, x, rows),
+    )  # fmt: skip
+    found = backend.window(WindowScan(Scan(table.snapshot, table.all_rows()), functions))
+    start = 0
+    for segment in segments:
+        part = slice(start, start + segment.rows)
+        start += segment.rows
+        frame = pl.DataFrame({"x": segment.values[1], "f": segment.values[2]})
+        options = {"window_size": rows, "min_samples": 1}
+        expected = frame.select(
+            pl.col("x").rolling_sum(**options).alias("a"), pl.col("f").rolling_mean(**options).alias("b"),
+            pl.col("f").rolling_std(window_size=rows, min_samples=2).alias("c"),
+            pl.col("f").rolling_min(**options).alias("d"), pl.col("x").rolling_max(**options).alias("e"),
+        )  # fmt: skip
+        for vector, name in zip(found, "abcde", strict=True):
+            theirs = expected[name].to_numpy()
+            valid = ~np.isnan(theirs) if name == "c" else np.ones(segment.rows, np.bool_)
+            np.testing.assert_allclose(vector.values[part][valid], theirs[valid], rtol=1e-9)
+
+
+def test_types_are_those_of_the_argument_where_a_value_is_kept(backend: Backend) -> None:
+    table = random_table(3, (10,))
+    names = ("i32", "f32", "timestamp", "i64")
+    functions = [WindowFunction(WindowOp.MAX, table.column(n), 3) for n in names]
+    functions += [WindowFunction(WindowOp.SUM, table.column(n), 3) for n in names]
+    vectors = backend.window(WindowScan(Scan(table.snapshot, table.all_rows()), tuple(functions)))
+    kinds = [ColumnType.INT32, ColumnType.FLOAT32, ColumnType.TIMESTAMP_NS, ColumnType.INT64]
+    kinds += [ColumnType.INT64, ColumnType.FLOAT64, ColumnType.INT64, ColumnType.INT64]
+    assert [v.type for v in vectors] == kinds
+    assert [v.values.dtype for v in vectors] == [kind.dtype for kind in kinds]

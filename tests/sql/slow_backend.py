@@ -236,6 +236,8 @@ def _framed(function: WindowFunction, values: list[Any]) -> list[Any]:
         items = [(v,) for v in frame if v is not None]
         if function.op is WindowOp.COUNT:
             found.append(len(items))
+        elif len(items) == 1 and function.op.name.startswith(("VARIANCE", "STDDEV")):
+            found.append(0.0 if function.op.name.endswith("POP") else None)  # also of NaN, in DuckDB
         else:
             found.append(_numeric(AggregateOp[function.op.name], items) if items else None)
     return found

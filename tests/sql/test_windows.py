@@ -29,6 +29,28 @@ NATIVE = [
     f"SELECT t.symbol, ema(t.price, 5) {OVER} AS e FROM trades t WHERE t.symbol IN (1, 3) ORDER BY symbol, timestamp",
 ]
 
+FRAME = "OVER (PARTITION BY symbol ORDER BY timestamp ROWS BETWEEN {} PRECEDING AND CURRENT ROW)"
+CALLS = ("count(*)", "count({})", "sum({})", "avg({})", "min({})", "max({})", "stddev({})", "var_pop({})",
+         "stddev_pop({})", "variance({})", "stddev_samp({})", "var_samp({})")  # fmt: skip
+COLUMNS = {
+    "trades": ("price", "volume"),
+    "ticks": ("price", "amount", "size", "ratio"),
+    "quotes": ("bid",),
+}
+NATIVE += [
+    f"SELECT {', '.join(call.format(column) + ' ' + FRAME.format(rows) for call in CALLS)} FROM {table}"
+    for table, columns in COLUMNS.items()
+    for column in columns
+    for rows in ("0", "3", "UNBOUNDED")
+]
+NATIVE += [
+    f"SELECT symbol, avg(price) {FRAME.format(4)} AS a FROM ticks WHERE size > 1 ORDER BY a NULLS FIRST, 1 LIMIT 7",
+    f"SELECT min(timestamp) {FRAME.format(4)}, sum(timestamp) {FRAME.format(2)} AS s FROM ticks",
+    "SELECT sum(bid) OVER (PARTITION BY symbol ORDER BY timestamp ROWS 4 PRECEDING) FROM quotes",
+    "SELECT sum(amount) OVER (PARTITION BY symbol ROWS CURRENT ROW) + 1 AS a, symbol FROM ticks",
+    f"SELECT price / avg(price) {FRAME.format(5)} - 1 AS a, max(price * 2) {FRAME.format(1)} AS b FROM trades",
+]
+
 NOT_NATIVE = {
     "SELECT ema(price, 5) OVER (ORDER BY timestamp) AS e FROM trades": "PARTITION BY the symbol only",
     "SELECT ema(price, 5) OVER (PARTITION BY symbol, volume ORDER BY timestamp) AS e FROM trades": "PARTITION BY",
@@ -37,6 +59,11 @@ NOT_NATIVE = {
     f"SELECT rank() {OVER} AS r FROM trades": "rank OVER has no native form",
     f"SELECT ema(is_open, 3) {OVER} AS e FROM ticks": "of BOOLEAN has no native form",
     f"SELECT ema(price, 5) {OVER} AS e FROM trades QUALIFY e > 3": "QUALIFY has no native form",
+    f"SELECT sum(price) {OVER} AS s FROM trades": "frames are native as ROWS",
+    f"SELECT sum(price) {FRAME.format(3).replace('CURRENT ROW', '1 FOLLOWING')} AS s FROM trades": "frames are native",
+    f"SELECT sum(DISTINCT price) {FRAME.format(3)} AS s FROM trades": "DISTINCT has no native form",
+    f"SELECT min(side) {FRAME.format(3)} AS s FROM ticks": "of VARCHAR has no native form",
+    f"SELECT sum(price) FILTER (WHERE price > 3) {FRAME.format(3)} AS s FROM trades": "OVER has no native form",
 }
 
 

@@ -130,12 +130,19 @@ def _window(node: exp.Expr, text: str) -> str | None:
         return None
     partition = [column_name(key, text) for key in node.args.get("partition_by") or ()]
     sorted_by = [column_name(key.this, text) for key in keys]
-    name, frame = column_name(node.this, text), "" if spec is None else _frame(spec, text)
+    name, frame = _windowed(node.this, text), "" if spec is None else _frame(spec, text)
     if name is None or frame is None or None in partition or None in sorted_by:
         return None
     parts = [f"PARTITION BY {', '.join(n for n in partition if n is not None)}"] if partition else []
     parts += [f"ORDER BY {', '.join(n for n in sorted_by if n is not None)}"] if sorted_by else []
     return f"{name} OVER ({' '.join([*parts, frame]).strip()})"
+
+
+def _windowed(function: exp.Expr, text: str) -> str | None:
+    is_count_of_rows = isinstance(function, exp.Count) and (
+        function.this is None or isinstance(function.this, exp.Star)
+    )
+    return "count()" if is_count_of_rows else column_name(function, text)
 
 
 def _frame(spec: exp.Expr, text: str) -> str | None:

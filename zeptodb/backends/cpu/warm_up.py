@@ -98,8 +98,8 @@ def _asof_join(backend: Backend, scan: Scan) -> object:
 
 
 def _window(backend: Backend, scan: Scan) -> object:
-    function = WindowFunction(WindowOp.EMA, _COLUMN, alpha=0.5)
-    return backend.window(WindowScan(scan, (function,)))
+    functions = WindowFunction(WindowOp.EMA, _COLUMN, alpha=0.5), WindowFunction(WindowOp.SUM, _COLUMN, 2)
+    return backend.window(WindowScan(scan, functions))
 
 
 _OPERATORS: tuple[Callable[[Backend, Scan], object], ...] = (_aggregate, _group, _select, _window, _asof_join)

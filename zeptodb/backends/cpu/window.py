@@ -5,12 +5,13 @@ from __future__ import annotations
 from zeptodb.backends.base import Vector, WindowFunction, WindowOp, WindowScan
 from zeptodb.backends.cpu.arguments import Argument, in_place, of_vector
 from zeptodb.backends.cpu.ema import moving_averages
+from zeptodb.backends.cpu.frames import frame_aggregates
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.cpu.select import select_by_range
 from zeptodb.backends.expression import Expression
 from zeptodb.backends.windows import without_idle
 
-WINDOWS = frozenset({WindowOp.EMA})
+WINDOWS = frozenset(WindowOp)
 
 
 def window(pool: WorkerPool, operation: WindowScan) -> tuple[Vector, ...]:
@@ -43,5 +44,6 @@ def window(pool: WorkerPool, operation: WindowScan) -> tuple[Vector, ...]:
 
 
 def _run(pool: WorkerPool, function: WindowFunction, argument: Argument) -> Vector:
-    assert function.op is WindowOp.EMA
-    return moving_averages(pool, argument, function.alpha)
+    if function.op is WindowOp.EMA:
+        return moving_averages(pool, argument, function.alpha)
+    return frame_aggregates(pool, argument, function)

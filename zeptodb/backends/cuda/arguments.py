@@ -28,15 +28,16 @@ class Argument:
     Attributes:
         words: how many ranges, whether values are int64, and the addresses of the tables in `kernels/window.cuh`.
         tile_bounds: tiles before each range, one entry more than ranges.
-        ranges, tiles, rows: how many.
+        lengths: rows of each range.
+        ranges, tiles: how many.
         kept: what must live as long.
     """
 
     words: DeviceArray
     tile_bounds: DeviceArray
+    lengths: Int64Array
     ranges: int
     tiles: int
-    rows: int
     kept: object
 
 
@@ -77,7 +78,7 @@ def argument_of(
     words, *_, tile_bounds_there = upload_described(
         driver, [sources, validities, lengths, bounds, tile_bounds], len(firsts), int(is_int)
     )
-    return Argument(words, tile_bounds_there, len(firsts), int(tile_bounds[-1]), rows.total, kept)
+    return Argument(words, tile_bounds_there, lengths, len(firsts), int(tile_bounds[-1]), kept)
 
 
 def _stored(scan: Scan, expression: Expression) -> ColumnRef | None:
