@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zeptodb.backends.base import Backend, Scan, WindowFunction, WindowOp, WindowScan
 from zeptodb.backends.expression import Arithmetic, Comparison, Constant, Kind
@@ -131,6 +133,26 @@ def test_frames_of_every_length_agree_with_plain_python(
     table = random_table(7, (30, 0, 200, 1, 40), null_share=null_share, nan_share=nan_share)
     outputs = (*frames(table, rows, "f64", "i64", "i32", "f32"), table.column("f64"))
     check(backend, table, WindowScan(Scan(table.snapshot, table.all_rows()), outputs))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_random_functions_agree_with_plain_python(backend: Backend, data: st.DataObject) -> None:
+    table = random_table(
+        data.draw(st.integers(0, 10**6)),
+        data.draw(st.lists(st.integers(0, 90), max_size=4)),
+        null_share=data.draw(st.sampled_from([0.0, 0.3, 0.9])),
+        nan_share=data.draw(st.sampled_from([0.0, 0.1])),
+        largest=data.draw(st.sampled_from([3, 10**6, 2**63 - 1])),
+    )
+    of = data.draw(st.sampled_from(["f64", "i64", "i32", "f32"]))
+    is_huge = of == "i64" and data.draw(st.booleans())
+    ops = (WindowOp.SUM, WindowOp.MIN, WindowOp.COUNT) if is_huge else tuple(WindowOp)
+    functions = []
+    for op in data.draw(st.lists(st.sampled_from(ops), min_size=1, max_size=3)):
+        rows = None if op is WindowOp.EMA else data.draw(st.none() | st.integers(1, 100))
+        functions.append(WindowFunction(op, table.column(of), rows, alpha=data.draw(st.sampled_from(ALPHAS))))
+    check(backend, table, WindowScan(Scan(table.snapshot, table.all_rows()), tuple(functions)))
 
 
 def test_frames_hold_the_rows_that_pass_the_predicate(backend: Backend) -> None:

@@ -168,6 +168,8 @@ def average(
         for piece in range(morsels[morsel], morsels[morsel + 1]):
             k, row, end = ranges[piece], starts[piece], ends[piece]
             source, validity, out = sources[k], validities[k], outs[k]
+            if out == 0 and (piece + 1 == ranges.shape[0] or ranges[piece + 1] != k):
+                continue  # nobody asks what the last piece of a range leaves
             last = averages[piece]
             if row == firsts[k] and row < end:
                 last = _value(source, is_int, row)
