@@ -1,4 +1,8 @@
-"""What window functions have in common on every device: states and operations of aggregates, types of results."""
+"""What window functions have in common on every device: states and operations of aggregates, types of results.
+
+The constants belong to the kernels of `cpu/rolling.py`, so that this file counts as a kernel source of `zeptodb.jit`;
+`kernels/rolling.cu` has the same.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,28 @@ from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
-INTEGERS, FLOATS, SQUARES, GREATEST = range(4)
-"""Families of states, as `cpu/rolling.py` and `kernels/rolling.cu` have them."""
+INTEGERS = 0
+FLOATS = 1
+SQUARES = 2
+GREATEST = 3
+"""What a state of three words holds: values that are not NULL, and
+INTEGERS: high and low half of their sum, which is high * 2^32 + low; FLOATS: their sum and what rounding took off;
+SQUARES: their mean and the sum of squared deviations from it; GREATEST: the greatest of their keys."""
 
+TILES = -1
+COUNT = 0
+SUM_INT = 1
 SUM_INT_HIGH = 2
-"""The operation that gives what of integer sums is above 64 bits."""
-
-_SAMPLES = frozenset({WindowOp.VARIANCE_SAMP, WindowOp.STDDEV_SAMP})
-_SQUARES = {
-    WindowOp.VARIANCE_SAMP: 6,
-    WindowOp.VARIANCE_POP: 7,
-    WindowOp.STDDEV_SAMP: 8,
-    WindowOp.STDDEV_POP: 9,
-}
+AVG_INT = 3
+SUM_FLOAT = 4
+AVG_FLOAT = 5
+VARIANCE_SAMP = 6
+VARIANCE_POP = 7
+STDDEV_SAMP = 8
+STDDEV_POP = 9
+EXTREME_INT = 10
+EXTREME_FLOAT = 11
+"""What becomes of a state (TILES: it is kept): SUM_INT is the sum's lowest 64 bits, SUM_INT_HIGH those above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +59,26 @@ class Recipe:
     least: int = 1
 
 
+_SQUARES = {
+    WindowOp.VARIANCE_SAMP: Recipe(SQUARES, VARIANCE_SAMP, least=2),
+    WindowOp.VARIANCE_POP: Recipe(SQUARES, VARIANCE_POP),
+    WindowOp.STDDEV_SAMP: Recipe(SQUARES, STDDEV_SAMP, least=2),
+    WindowOp.STDDEV_POP: Recipe(SQUARES, STDDEV_POP),
+}
+
+
 def recipe_of(function: WindowFunction) -> Recipe:
     """How to compute an aggregate of INT or FLOAT values."""
     op, is_float = function.op, function.argument.kind is Kind.FLOAT
     if op is WindowOp.COUNT:
-        return Recipe(INTEGERS, 0, least=0)
+        return Recipe(INTEGERS, COUNT, least=0)
     if op in _SQUARES:
-        return Recipe(SQUARES, _SQUARES[op], least=2 if op in _SAMPLES else 1)
+        return _SQUARES[op]
     if op in (WindowOp.MIN, WindowOp.MAX):
-        return Recipe(GREATEST, 11 if is_float else 10, -1 if op is WindowOp.MIN else 0)
-    operation = {WindowOp.SUM: (1, 4), WindowOp.AVG: (3, 5)}[op][is_float]
-    return Recipe(FLOATS if is_float else INTEGERS, operation)
+        return Recipe(GREATEST, EXTREME_FLOAT if is_float else EXTREME_INT, -1 if op is WindowOp.MIN else 0)
+    if is_float:
+        return Recipe(FLOATS, SUM_FLOAT if op is WindowOp.SUM else AVG_FLOAT)
+    return Recipe(INTEGERS, SUM_INT if op is WindowOp.SUM else AVG_INT)
 
 
 def without_idle(output: Expression | WindowFunction) -> Expression | WindowFunction:

@@ -12,7 +12,7 @@ from zeptodb.backends.cpu.arguments import Argument
 from zeptodb.backends.cpu.columns import address_of, scratch
 from zeptodb.backends.cpu.pool import WorkerPool
 from zeptodb.backends.pieces import PIECE_ROWS, cut
-from zeptodb.backends.windows import Recipe, recipe_of, windowed
+from zeptodb.backends.windows import SUM_INT_HIGH, TILES, Recipe, recipe_of, windowed
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -37,7 +37,7 @@ def frame_aggregates(pool: WorkerPool, argument: Argument, function: WindowFunct
     if is_beyond:
         control.reserve(8 * total)
         highs = np.empty(total, dtype=np.int64)
-        work.roll(kernels.SUM_INT_HIGH, address_of(highs) + 8 * argument.bounds[:-1], valids)
+        work.roll(SUM_INT_HIGH, address_of(highs) + 8 * argument.bounds[:-1], valids)
     return windowed(function, values, highs, None if validity is None or validity.all() else validity)
 
 
@@ -51,7 +51,7 @@ class _Work:
         self._tiles = self._whole = np.zeros(count, dtype=np.int64)
         if rows > kernels.TILE_ROWS:
             self._kept, (tiles, whole) = zip(*map(self._room, (kernels.TILE_ROWS, PIECE_ROWS)), strict=True)
-            self.roll(kernels.TILES, tiles, whole)
+            self.roll(TILES, tiles, whole)
             self._tiles, self._whole = tiles, whole
 
     def _room(self, rows: int) -> tuple[Int64Array, Int64Array]:

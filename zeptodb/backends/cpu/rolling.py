@@ -18,6 +18,21 @@ import numpy.typing as npt
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.linkage import call_by_address
 from zeptodb.backends.pieces import PIECE_ROWS
+from zeptodb.backends.windows import (
+    AVG_FLOAT,
+    AVG_INT,
+    COUNT,
+    EXTREME_INT,
+    FLOATS,
+    GREATEST,
+    INTEGERS,
+    STDDEV_SAMP,
+    SUM_FLOAT,
+    SUM_INT,
+    SUM_INT_HIGH,
+    TILES,
+    VARIANCE_SAMP,
+)
 from zeptodb.jit import (
     address_of_kernel,
     bits_of_float64,
@@ -38,30 +53,6 @@ Int64Array = npt.NDArray[np.int64]
 
 TILE_ROWS = 1024
 """Rows of a tile, and of the longest strip."""
-
-INTEGERS = 0
-FLOATS = 1
-SQUARES = 2
-GREATEST = 3
-"""What a state of three words holds: values that are not NULL, and
-INTEGERS: high and low half of their sum, which is high * 2^32 + low; FLOATS: their sum and what rounding took off;
-SQUARES: their mean and the sum of squared deviations from it; GREATEST: the greatest of their keys."""
-
-TILES = -1
-COUNT = 0
-SUM_INT = 1
-SUM_INT_HIGH = 2
-AVG_INT = 3
-SUM_FLOAT = 4
-AVG_FLOAT = 5
-VARIANCE_SAMP = 6
-VARIANCE_POP = 7
-STDDEV_SAMP = 8
-STDDEV_POP = 9
-EXTREME_INT = 10
-EXTREME_FLOAT = 11
-"""What becomes of a state (TILES: it is kept): SUM_INT is the sum's lowest 64 bits, SUM_INT_HIGH those above."""
-
 
 _COLUMN_BYTES = 8 * TILE_ROWS
 _STATES_BYTES = 3 * _COLUMN_BYTES
