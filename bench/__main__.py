@@ -28,6 +28,7 @@ OPERATIONS = (
     "group",
     "topk",
     "asof",
+    "window",
     "repeat",
     "fallback",
     "composition",

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -96,10 +97,10 @@ def find_installation() -> Installation:
 
 def find_kernel_cache() -> KernelCache:
     """Count the compiled kernels on disk, without loading any."""
-    import zeptodb.backends.cpu.backend
-    import zeptodb.pipeline  # noqa: F401  (a kernel is on the list once its module has been imported)
     from zeptodb import jit
 
+    for module in jit.modules_with_kernels():
+        import_module(module)
     folder = jit.cache_directory()
     files = [] if folder is None else [path for path in folder.iterdir() if path.is_file()]
     compiled = 0 if folder is None else jit.compiled_kernels(folder)

@@ -105,8 +105,12 @@ def random_table(
     time_span: int = 1000,
     time_origin: int = 0,
     largest: int = 1000,
+    nullable: tuple[str, ...] = (),
 ) -> Table:
-    """Segments of the given sizes with many time ties; integers within `largest`, NaNs and NULLs as asked."""
+    """Segments of the given sizes with many time ties; integers within `largest`, NaNs and NULLs as asked.
+
+    nullable: columns that have NULLs in every segment.
+    """
     rng = np.random.default_rng(seed)
     dictionary = Dictionary()
     for word in ("", "buy", "sell", "cancel"):
@@ -133,7 +137,7 @@ def random_table(
         for column in schema.fields:
             is_role = column.name in {schema.symbol, schema.timestamp}
             columns.append(None if column.name == schema.symbol else values(column.type, rows))
-            has_nulls = null_share > 0 and not is_role and rng.random() < 0.8
+            has_nulls = null_share > 0 and not is_role and (rng.random() < 0.8 or column.name in nullable)
             validity.append(rng.random(rows) >= null_share if has_nulls else None)
         segments.append(Segment(1000 - 7 * s, columns, validity))
     dictionaries = tuple(dictionary if f.type is ColumnType.STRING else None for f in schema.fields)

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, AsofJoin, Scan, SelectScan
+from zeptodb.backends.base import (
+    Aggregate,
+    AggregateOp,
+    AggregateScan,
+    AsofJoin,
+    Scan,
+    SelectScan,
+    WindowFunction,
+    WindowOp,
+    WindowScan,
+)
 from zeptodb.backends.expression import (
     Arithmetic,
     Bucket,
@@ -316,3 +326,67 @@ def asof_join(left: Table, right: Table, operation: AsofJoin) -> list[list[Value
         for column, value in zip(out, values, strict=True):
             column.append(value)
     return out
+
+
+def smoothed(values: Sequence[Value], alpha: float) -> tuple[list[Value], list[float]]:
+    """EMA of one range, and of the absolute values."""
+    averages: list[Value] = []
+    scales: list[float] = []
+    average: Value = None
+    scale = Fraction(0)
+    for value in values:
+        if value is None:
+            averages.append(None)
+            scales.append(0.0)
+            continue
+        x = float(value)
+        if average is None or alpha >= 1:
+            average, scale = x, abs(Fraction(x)) if math.isfinite(x) else Fraction(0)
+        else:
+            average = alpha * x + (1 - alpha) * average
+            if math.isfinite(x):
+                scale = Fraction(float(Fraction(alpha) * abs(Fraction(x)) + Fraction(1 - alpha) * scale))
+        averages.append(average)
+        scales.append(float(scale))
+    return averages, scales
+
+
+def framed(function: WindowFunction, values: Sequence[Value]) -> tuple[list[Value], list[float]]:
+    """An aggregate of each frame of one range, and what its error is measured against."""
+    results: list[Value] = []
+    scales: list[float] = []
+    op = AggregateOp[function.op.name]
+    for end in range(1, len(values) + 1):
+        start = 0 if function.rows is None else max(0, end - function.rows)
+        present = [v for v in values[start:end] if v is not None]
+        if op is AggregateOp.COUNT:
+            results.append(len(present))
+        elif len(present) == 1 and op in {AggregateOp.VARIANCE_POP, AggregateOp.STDDEV_POP}:
+            results.append(0.0)  # also of NaN, in DuckDB
+        else:
+            results.append(_FOLDS[op](present) if present else None)
+        is_sum = op in {AggregateOp.SUM, AggregateOp.AVG}
+        scales.append(math.fsum(abs(float(v)) for v in present if math.isfinite(v)) if is_sum else 0.0)
+    return results, scales
+
+
+def window(table: Table, operation: WindowScan) -> tuple[list[list[Value]], list[list[float]]]:
+    """One list per output, and what errors are measured against."""
+    rows: dict[int, list[tuple[int, int]]] = {segment: [] for segment in operation.scan.ranges.segments.tolist()}
+    for segment, row in rows_of(table, operation.scan):
+        rows[segment].append((segment, row))
+    columns: list[list[Value]] = []
+    scales: list[list[float]] = []
+    for output in operation.outputs:
+        columns.append([])
+        scales.append([])
+        for places in rows.values():
+            of = output.argument if isinstance(output, WindowFunction) else output
+            values = [evaluate(table, s, r, of) for s, r in places]
+            sizes = [0.0] * len(values)
+            if isinstance(output, WindowFunction):
+                is_ema = output.op is WindowOp.EMA
+                values, sizes = smoothed(values, output.alpha) if is_ema else framed(output, values)
+            columns[-1] += values
+            scales[-1] += sizes
+    return columns, scales

@@ -30,6 +30,12 @@ QUERIES = (
         "SELECT t.symbol, t.timestamp, t.price, q.bid FROM trades t ASOF LEFT JOIN quotes q "
         "ON t.symbol = q.symbol AND t.timestamp >= q.timestamp WHERE t.price < 15"
     ),
+    (
+        "SELECT symbol, timestamp, ema(price, 5) OVER (PARTITION BY symbol) AS e, avg(price) OVER w AS a, "
+        "sum(volume) OVER w AS s, stddev(price) OVER w AS d, max(price) OVER w AS m FROM trades "
+        "WINDOW w AS (PARTITION BY symbol ORDER BY timestamp ROWS 40 PRECEDING) ORDER BY symbol, timestamp"
+    ),
+    "SELECT min(bid) OVER (PARTITION BY symbol ROWS 3 PRECEDING) AS m, size FROM quotes WHERE bid > 95",
     "SELECT volume % 7 AS v, count(*), sum(price) FROM trades GROUP BY v ORDER BY v",
 )
 

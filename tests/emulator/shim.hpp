@@ -6,6 +6,7 @@
 // seed decides, and shared memory is full of 0xA5 before each block.
 #pragma once
 
+#include <cmath>
 #include <csetjmp>
 #include <cstdarg>
 #include <cstdint>

@@ -22,6 +22,9 @@ from zeptodb.backends.base import (
     SelectScan,
     TopScan,
     Vector,
+    WindowFunction,
+    WindowOp,
+    WindowScan,
 )
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.sql.evaluate import evaluate
@@ -59,7 +62,11 @@ def _validity(address: int, start: int, end: int) -> np.ndarray | None:
 class SlowBackend:
     name = "slow"
     device = "plain Python"
-    capabilities = Capabilities(frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin}))
+    capabilities = Capabilities(
+        frozenset(AggregateOp),
+        frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),
+        windows=frozenset(WindowOp),
+    )
 
     def __init__(self, memory) -> None:
         self.memory = memory
@@ -132,6 +139,16 @@ class SlowBackend:
                 parts[len(operation.left_outputs) + i].append(_take_or_null(output, other, found))
         return tuple(_concatenate(p, o, slice(None)) for p, o in zip(parts, outputs, strict=True))
 
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        parts: list[list[Vector]] = [[] for _ in operation.outputs]
+        for _, _, columns, rows in _kept(operation.scan):
+            for i, output in enumerate(operation.outputs):
+                of = output.argument if isinstance(output, WindowFunction) else output
+                values = _take(_output(of, columns), rows)
+                parts[i].append(_windows(output, values) if isinstance(output, WindowFunction) else values)
+        types = [o.argument if isinstance(o, WindowFunction) else o for o in operation.outputs]
+        return tuple(_concatenate(p, t, slice(None)) for p, t in zip(parts, types, strict=True))
+
     def configure_threads(self, threads, *, row_threshold=None) -> None:
         self.threads = (threads, row_threshold)
 
@@ -190,6 +207,40 @@ def _concatenate(parts: list[Vector], expression: Expression, window: slice) -> 
     values = np.concatenate([p.values for p in parts])[window]
     masks = [np.ones(len(p.values), bool) if p.validity is None else p.validity for p in parts]
     return Vector(values, np.concatenate(masks)[window], parts[0].type)
+
+
+def _windows(function: WindowFunction, argument: Vector) -> Vector:
+    values = [v if _is_valid(argument, i) else None for i, v in enumerate(argument.values.tolist())]
+    compute = _smoothed if function.op is WindowOp.EMA else _framed
+    found = compute(function, values)
+    kept = function.op in (WindowOp.SUM, WindowOp.MIN, WindowOp.MAX) and not argument.type.is_float
+    kind = ColumnType.HUGEINT if kept or function.op is WindowOp.COUNT else ColumnType.FLOAT64
+    return _vector(found, kind)
+
+
+def _smoothed(function: WindowFunction, values: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    average = None
+    for value in values:
+        if value is not None:
+            is_first = average is None or function.alpha >= 1
+            average = float(value) if is_first else function.alpha * value + (1 - function.alpha) * average
+        found.append(None if value is None else average)
+    return found
+
+
+def _framed(function: WindowFunction, values: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for end in range(1, len(values) + 1):
+        frame = values[0 if function.rows is None else max(0, end - function.rows) : end]
+        items = [(v,) for v in frame if v is not None]
+        if function.op is WindowOp.COUNT:
+            found.append(len(items))
+        elif len(items) == 1 and function.op.name.startswith(("VARIANCE", "STDDEV")):
+            found.append(0.0 if function.op.name.endswith("POP") else None)  # also of NaN, in DuckDB
+        else:
+            found.append(_numeric(AggregateOp[function.op.name], items) if items else None)
+    return found
 
 
 def _match(moment: int, times: np.ndarray, op: str) -> int:

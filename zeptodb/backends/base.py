@@ -193,6 +193,58 @@ class AsofJoin:
     tolerance_ns: int | None = None
 
 
+class WindowOp(Enum):
+    """Window functions that kernels compute; the value is the SQL name."""
+
+    EMA = "ema"
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    VARIANCE_SAMP = "var_samp"
+    VARIANCE_POP = "var_pop"
+    STDDEV_SAMP = "stddev_samp"
+    STDDEV_POP = "stddev_pop"
+
+    __hash__ = object.__hash__  # in C; members are what they are
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFunction:
+    """A value per row, from the rows of a range up to it.
+
+    EMA: e = alpha x + (1 - alpha) e before, from the first value on, which is e there; NULL where the argument is
+    NULL, and such a row changes nothing. An infinite e stays so, NaN too; infinities of both signs make NaN. With
+    alpha 1 it is the argument.
+
+    All others are aggregates of the row and the `rows` - 1 rows before it in the range, with the rules of `Aggregate`.
+    The error of floats is relative to the absolute terms within that frame, whatever stood before it.
+
+    Attributes:
+        op: the function.
+        argument: INT or FLOAT.
+        rows: of a frame, 1 or more; None: all from the first row of the range on. EMA has none.
+        alpha: of EMA, above 0 and at most 1.
+    """
+
+    op: WindowOp
+    argument: Expression
+    rows: int | None = None
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScan:
+    """The values of `outputs` for the rows of a scan, in the order of the ranges and of time within one.
+
+    A window function sees those rows of its row's range that pass the predicate.
+    """
+
+    scan: Scan
+    outputs: tuple[Expression | WindowFunction, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Vector:
     """One column of a result.
@@ -247,11 +299,13 @@ class Capabilities:
         aggregates: functions of AggregateScan.
         operators: operator classes.
         summarized: functions of columns over all rows of ranges that it can answer from summaries of blocks.
+        windows: functions of WindowScan.
     """
 
     aggregates: frozenset[AggregateOp]
     operators: frozenset[type]
     summarized: frozenset[AggregateOp] = frozenset()
+    windows: frozenset[WindowOp] = frozenset()
 
 
 class Backend(Protocol):
@@ -302,6 +356,10 @@ class Backend(Protocol):
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
+        ...
+
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        """Run a WindowScan; one Vector per output."""
         ...
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:

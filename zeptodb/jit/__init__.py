@@ -7,16 +7,19 @@ kernel sources (every file of the package that names `zeptodb.jit`), of the vers
 to, and of the processor. What a kernel uses, constants too, must therefore stand in such a file. Where no folder can be
 written, kernels are compiled in memory for this process.
 
-`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable; `claim`
-hands out the work items that threads share.
+`load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable;
+`float64_of_bits` and `bits_of_float64` are the same bits under another type; `claim` hands out the work items that
+threads share.
 """
 
 from __future__ import annotations
 
-from zeptodb.jit.cache import cache_directory, cache_roots, compiled_kernels, source_digest
+from zeptodb.jit.cache import cache_directory, cache_roots, compiled_kernels, modules_with_kernels, source_digest
 from zeptodb.jit.intrinsics import (
+    bits_of_float64,
     claim,
     copy_bytes,
+    float64_of_bits,
     intrinsic,
     load_float32,
     load_float64,
@@ -41,11 +44,13 @@ __all__ = [
     "KERNELS",
     "Kernel",
     "address_of_kernel",
+    "bits_of_float64",
     "cache_directory",
     "cache_roots",
     "claim",
     "compiled_kernels",
     "copy_bytes",
+    "float64_of_bits",
     "inline",
     "intrinsic",
     "kernel",
@@ -55,6 +60,7 @@ __all__ = [
     "load_int32",
     "load_int64",
     "load_uint8",
+    "modules_with_kernels",
     "pointer_float32",
     "pointer_float64",
     "pointer_int32",

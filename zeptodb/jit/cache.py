@@ -81,6 +81,15 @@ def _read_and_digest(paths: list[str]) -> str:
     return digest.hexdigest()[:20]
 
 
+def modules_with_kernels() -> list[str]:
+    """The modules of the package that define kernels; importing them puts every kernel on the list."""
+    found = []
+    for path, _ in sorted(_files_in(_PACKAGE)):
+        if b"\n@kernel" in Path(path).read_bytes():
+            found.append(".".join(Path(path).relative_to(_PACKAGE.parent).with_suffix("").parts))
+    return found
+
+
 def _short_digest(value: object) -> str:
     """64 bits, by what Python keeps of sources itself, since `hashlib` takes longer to import than kernels to load."""
     return source_hash(repr(value).encode()).hex()

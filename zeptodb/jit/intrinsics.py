@@ -97,6 +97,24 @@ load_float64, store_float64, pointer_float64 = _loader("float64"), _storer("floa
 load_float32, store_float32, pointer_float32 = _loader("float32"), _storer("float32"), _pointer("float32")
 
 
+def _reinterpreter(origin: str, target: str) -> Any:
+    @intrinsic(1)
+    def reinterpret() -> Any:
+        from numba import types
+
+        kind = getattr(types, target)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            return builder.bitcast(arguments[0], context.get_data_type(kind))
+
+        return kind(getattr(types, origin)), generate
+
+    return reinterpret
+
+
+float64_of_bits, bits_of_float64 = _reinterpreter("int64", "float64"), _reinterpreter("float64", "int64")
+
+
 @intrinsic(1)
 def prefetch() -> Any:
     """prefetch(address): begin to bring a cache line; any address will do."""

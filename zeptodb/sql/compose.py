@@ -14,7 +14,18 @@ from sqlglot import exp
 from zeptodb.errors import ZeptoError
 from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.parameters import Parameters, bind
-from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Leaf, Output, Plan, Planned, Reason, SelectPlan
+from zeptodb.sql.plan import (
+    AggregatePlan,
+    JoinedPlan,
+    JoinPlan,
+    Leaf,
+    Output,
+    Plan,
+    Planned,
+    Reason,
+    SelectPlan,
+    WindowPlan,
+)
 from zeptodb.sql.prepare import is_volatile, prepare
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns
 from zeptodb.sql.rewrites.group_by_all import group_by_all
@@ -32,6 +43,7 @@ REWRITES: tuple[Rewrite, ...] = (group_by_all, merge_projection, split_groups)
 LEAVES: dict[str, Callable[[Plan], bool]] = {
     "aggregates and groups": lambda plan: isinstance(plan, AggregatePlan),
     "as-of joins": lambda plan: isinstance(plan, (JoinPlan, JoinedPlan)),
+    "windows by symbol": lambda plan: isinstance(plan, WindowPlan),
     "first rows (LIMIT)": lambda plan: isinstance(plan, SelectPlan) and plan.finish.limit is not None,
 }
 """Native parts that take less time than DuckDB over the same rows, with the handing over of what they leave.

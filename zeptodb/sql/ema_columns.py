@@ -1,7 +1,7 @@
 """ema(x, n) OVER (PARTITION BY symbol ORDER BY timestamp) of a table's own rows, computed where they lie.
 
 Rows are stored by symbol and in the order of time, so the averages are a column beside the others, which DuckDB is
-handed with the table (`smoothing` computes them). `ema_windows` has the way for all other rows.
+handed with the table (the backend computes them). `ema_windows` has the way for all other rows.
 """
 
 from __future__ import annotations

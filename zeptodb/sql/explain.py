@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from zeptodb.backends.base import Aggregate, AggregateOp, TimeBucket, Vector, can_be_summarized
+from zeptodb.backends.base import (
+    Aggregate,
+    AggregateOp,
+    TimeBucket,
+    Vector,
+    WindowFunction,
+    WindowOp,
+    can_be_summarized,
+)
 from zeptodb.backends.expression import (
     Arithmetic,
     Bucket,
@@ -31,6 +39,7 @@ from zeptodb.sql.plan import (
     SelectPlan,
     TableRead,
     TableScan,
+    WindowPlan,
 )
 from zeptodb.sql.source_text import line_and_column
 from zeptodb.storage.dictionary import Dictionary
@@ -64,6 +73,16 @@ def native_plan(
     elif isinstance(plan, SelectPlan):
         schema = plan.scan.schema
         lines.append("select " + ", ".join(_text(e, schema) for e in plan.columns))
+        lines.append(_scan(plan.scan, schema))
+    elif isinstance(plan, WindowPlan):
+        schema = plan.scan.schema
+        plain = [_text(c, schema) for c in plan.columns if not isinstance(c, WindowFunction)]
+        windows = [_window(c, schema) for c in plan.columns if isinstance(c, WindowFunction)]
+        lines += (
+            [f"windows by symbol {', '.join(windows)}", f"select {', '.join(plain)}"]
+            if plain
+            else [f"windows by symbol {', '.join(windows)}"]
+        )
         lines.append(_scan(plan.scan, schema))
     else:
         schema = plan.left.schema
@@ -120,14 +139,14 @@ def text_column(name: str, lines: list[str]) -> tuple[str, Vector, Dictionary]:
     return name, Vector(codes, None, ColumnType.STRING), dictionary
 
 
-def _finish(plan: AggregatePlan | SelectPlan | JoinPlan) -> list[str]:
+def _finish(plan: AggregatePlan | SelectPlan | WindowPlan | JoinPlan) -> list[str]:
     finish = plan.finish
     lines = []
     if finish.limit is not None or finish.offset:
         lines.append(f"limit {finish.limit if finish.limit is not None else 'all'} offset {finish.offset}")
     if finish.order:
         how = f"sort by {len(finish.order)} keys"
-        if isinstance(plan, SelectPlan) and plan.storage_order == "ascending":
+        if isinstance(plan, (SelectPlan, WindowPlan)) and plan.storage_order == "ascending":
             how = "order by: as stored"
         elif isinstance(plan, AggregatePlan) and plan.comes_sorted:
             how = "order by: as grouped"
@@ -160,6 +179,13 @@ def _call(aggregate: Aggregate, schema: Schema) -> str:
     arguments = ", ".join(_text(e, schema) for e in aggregate.arguments)
     call = aggregate.op.value if not aggregate.arguments else f"{aggregate.op.value}({arguments})"
     return call if aggregate.condition is None else f"{call} where {_text(aggregate.condition, schema)}"
+
+
+def _window(function: WindowFunction, schema: Schema) -> str:
+    argument = _text(function.argument, schema)
+    if function.op is WindowOp.EMA:
+        return f"ema({argument}) with alpha {function.alpha:g}"
+    return f"{function.op.value}({argument}) over {'all rows' if function.rows is None else f'{function.rows:,} rows'}"
 
 
 def _scan(scan: TableScan, schema: Schema) -> str:

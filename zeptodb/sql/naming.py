@@ -122,6 +122,38 @@ def _filter(node: exp.Expr, text: str) -> str | None:
     return None if name is None or condition is None else f"{name} FILTER (WHERE {condition})"
 
 
+def _window(node: exp.Expr, text: str) -> str | None:
+    """OVER with columns to partition by, plain keys, and a frame of rows up to the current one."""
+    order, spec = node.args.get("order"), node.args.get("spec")
+    keys = [] if order is None else order.expressions
+    if node.args.get("alias") is not None or any(k.args.get("desc") or k.args.get("nulls_first") for k in keys):
+        return None
+    partition = [column_name(key, text) for key in node.args.get("partition_by") or ()]
+    sorted_by = [column_name(key.this, text) for key in keys]
+    name, frame = _windowed(node.this, text), "" if spec is None else _frame(spec, text)
+    if name is None or frame is None or None in partition or None in sorted_by:
+        return None
+    parts = [f"PARTITION BY {', '.join(n for n in partition if n is not None)}"] if partition else []
+    parts += [f"ORDER BY {', '.join(n for n in sorted_by if n is not None)}"] if sorted_by else []
+    return f"{name} OVER ({' '.join([*parts, frame]).strip()})"
+
+
+def _windowed(function: exp.Expr, text: str) -> str | None:
+    is_count_of_rows = isinstance(function, exp.Count) and (
+        function.this is None or isinstance(function.this, exp.Star)
+    )
+    return "count()" if is_count_of_rows else column_name(function, text)
+
+
+def _frame(spec: exp.Expr, text: str) -> str | None:
+    start, side = spec.args.get("start"), str(spec.args.get("start_side") or "").upper()
+    is_running = str(spec.args.get("end") or "CURRENT ROW").upper() == "CURRENT ROW"
+    if str(spec.args.get("kind")).upper() != "ROWS" or not is_running or spec.args.get("exclude"):
+        return None
+    first = column_name(start, text) if isinstance(start, exp.Expr) else str(start).upper()
+    return None if first is None else f"ROWS BETWEEN {f'{first} {side}'.strip()} AND CURRENT ROW"
+
+
 def _count(node: exp.Expr, text: str) -> str | None:
     if node.this is None or isinstance(node.this, exp.Star):
         return "count_star()"
@@ -197,6 +229,7 @@ _RENDERERS: dict[type[exp.Expr], Callable[[exp.Expr, str], str | None]] = {
     exp.Between: _between,
     exp.Filter: _filter,
     exp.Count: _count,
+    exp.Window: _window,
     exp.Case: _case,
     exp.Coalesce: _coalesce,
     exp.Null: _null,

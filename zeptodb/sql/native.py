@@ -24,12 +24,25 @@ from zeptodb.backends.base import (
     TooManyRowsError,
     TopScan,
     Vector,
+    WindowFunction,
+    WindowScan,
 )
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
 from zeptodb.backends.results import nullable_columns
 from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
-from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
+from zeptodb.sql.plan import (
+    AggregatePlan,
+    Finish,
+    JoinedPlan,
+    JoinPlan,
+    Plan,
+    Reason,
+    SelectPlan,
+    Slot,
+    TableScan,
+    WindowPlan,
+)
 from zeptodb.sql.string_codes import with_codes
 from zeptodb.sql.trace import Device
 from zeptodb.storage.dictionary import Dictionary
@@ -57,7 +70,7 @@ class SortTooLargeError(Exception):
 
 
 class NullTimesError(Exception):
-    """FIRST or LAST over several symbols whose times are partly NULL; run the statement in DuckDB."""
+    """The order of rows decides, and some of their times are NULL; run the statement in DuckDB."""
 
 
 class StalePlanError(Exception):
@@ -76,7 +89,7 @@ def reason_of(error: Exception) -> Reason:
 _REASONS: dict[type[Exception], str] = {
     ArithmeticOverflowError: "integer arithmetic leaves INT64",
     TooManyGroupsError: "the keys of GROUP BY span too many values",
-    NullTimesError: "first and last of rows whose time is NULL",
+    NullTimesError: "the order of rows decides whose time is NULL",
     SortTooLargeError: f"DuckDB sorts more than {MAX_SORTED_ROWS:,} rows faster",
 }
 
@@ -123,6 +136,8 @@ def run(plan: Plan, engine: Device, open_table: Open = latest) -> NativeAnswer:
         return _run_aggregate(plan, engine, open_table)
     if isinstance(plan, SelectPlan):
         return _run_select(plan, engine, open_table)
+    if isinstance(plan, WindowPlan):
+        return _run_window(plan, engine, open_table)
     return _run_join(plan.join if isinstance(plan, JoinedPlan) else plan, engine, open_table)
 
 
@@ -194,6 +209,28 @@ def _run_select(plan: SelectPlan, engine: Device, open_table: Open) -> NativeAns
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
         rows = len(vectors[0].values)
         return NativeAnswer(_finish(finish, plan.slots, vectors, dictionaries, rows), scan.ranges.rows)
+
+
+def _run_window(plan: WindowPlan, engine: Device, open_table: Open) -> NativeAnswer:
+    table = engine.catalog.get(plan.scan.table)
+    with open_table(table) as snapshot:
+        if has_null_keys(snapshot):
+            raise NullTimesError
+        finish = plan.finish
+        scan = scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
+        rows_scanned = scan.ranges.rows
+        if plan.storage_order == "ascending":
+            finish = replace(finish, order=())
+        if finish.order and rows_scanned > MAX_SORTED_ROWS:
+            raise SortTooLargeError
+        if finish.limit is not None and not finish.order and scan.predicate is None:
+            # Windows look back only, so that the first rows do not depend on later ones.
+            scan = replace(scan, ranges=_first_rows(scan.ranges, finish.offset + finish.limit))
+        columns = tuple(_coded_column(column, snapshot) for column in plan.columns)
+        vectors = list(engine.backend.window(WindowScan(scan, columns)))
+        dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
+        rows = len(vectors[0].values)
+        return NativeAnswer(_finish(finish, plan.slots, vectors, dictionaries, rows), rows_scanned)
 
 
 def _rows_to_sort(scan: Scan, columns: tuple[Expression, ...], plan: SelectPlan, engine: Device) -> list[Vector]:
@@ -315,6 +352,13 @@ def _last_rows(ranges: Ranges, count: int) -> Ranges:
     return Ranges(ranges.segments, np.maximum(ranges.starts, ranges.ends - count), ranges.ends)
 
 
+def _first_rows(ranges: Ranges, count: int) -> Ranges:
+    """The first `count` rows of the ranges."""
+    lengths = ranges.ends - ranges.starts
+    wanted = np.clip(count - (np.cumsum(lengths) - lengths), 0, lengths)
+    return Ranges(ranges.segments, ranges.starts, ranges.starts + wanted)
+
+
 def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> Int64Array:
     """Per segment of the left snapshot the right one's segment of the same symbol, -1 when there is none."""
     if left is right:
@@ -364,6 +408,12 @@ def has_null_keys(snapshot: Snapshot) -> bool:
     """Whether the times by which rows are kept in order may be NULL."""
     index = snapshot.schema.timestamp_index
     return index in nullable_columns(snapshot)
+
+
+def _coded_column(column: Expression | WindowFunction, snapshot: Snapshot) -> Expression | WindowFunction:
+    if isinstance(column, WindowFunction):
+        return replace(column, argument=_coded(column.argument, snapshot))
+    return _coded(column, snapshot)
 
 
 def _coded(expression: Expression, snapshot: Snapshot) -> Expression:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from zeptodb.backends.base import Aggregate, TimeBucket
+from zeptodb.backends.base import Aggregate, TimeBucket, WindowFunction
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.sql.relations import Bounds, Columns, EmaColumn
 from zeptodb.types import ColumnType, Schema
@@ -121,6 +121,17 @@ class SelectPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """As SelectPlan, with window functions among the columns: they see the rows of the scan, symbol by symbol."""
+
+    scan: TableScan
+    columns: tuple[Expression | WindowFunction, ...]
+    slots: tuple[Slot, ...]
+    finish: Finish
+    storage_order: StorageOrder = None
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatePlan:
     """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), further keys, the aggregates."""
 
@@ -165,7 +176,7 @@ class JoinedPlan:
     timestamp_columns: frozenset[int]
 
 
-Plan = SelectPlan | AggregatePlan | JoinPlan | JoinedPlan
+Plan = SelectPlan | WindowPlan | AggregatePlan | JoinPlan | JoinedPlan
 
 
 @dataclass(frozen=True, slots=True)

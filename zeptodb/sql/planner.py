@@ -5,12 +5,13 @@ from __future__ import annotations
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
-from zeptodb.sql import constants
+from zeptodb.sql import constants, windows_by_name
 from zeptodb.sql.aggregate_planner import AggregatePlanner
 from zeptodb.sql.plan import Plan, Planned, Reason
 from zeptodb.sql.row_planner import plan_rows
 from zeptodb.sql.select_statement import SelectStatement
 from zeptodb.sql.sources import Source, source_of
+from zeptodb.sql.window_planner import WindowPlanner
 from zeptodb.storage.catalog import Catalog
 
 
@@ -25,6 +26,7 @@ def plan(
         node = node.this
     if not isinstance(node, exp.Select):
         return Planned(None, (Reason(f"{type(node).__name__.upper()} is no plain SELECT"),))
+    node = _with_windows_spelled_out(node)
     statement = SelectStatement(node, text, capabilities, constants.now_ns() if now_ns is None else now_ns)
     try:
         statement.check_clauses()
@@ -34,6 +36,18 @@ def plan(
     if statement.reasons:
         return Planned(None, tuple(dict.fromkeys(statement.reasons)))
     return Planned(found, (), statement.is_volatile, statement.make_template)
+
+
+def _with_windows_spelled_out(select: exp.Select) -> exp.Select:
+    """The SELECT without WINDOW; as it is where DuckDB would name a column after a window's name."""
+    if not select.args.get("windows"):
+        return select
+    unnamed = [item for item in select.expressions if not isinstance(item, exp.Alias)]
+    if any(window.args.get("alias") for item in unnamed for window in item.find_all(exp.Window)):
+        return select
+    copy = select.copy()
+    windows_by_name.spell_out(copy)
+    return copy
 
 
 def _plan_select(statement: SelectStatement, catalog: Catalog) -> Plan | None:
@@ -57,6 +71,8 @@ def _plan_select(statement: SelectStatement, catalog: Catalog) -> Plan | None:
         return _plan_join(statement, sources, joins[0], is_plain=not is_aggregated and distinct is None)
     if is_aggregated or distinct is not None:
         return AggregatePlanner(statement, sources[0]).plan()
+    if statement.has_windows():
+        return WindowPlanner(statement, sources[0]).plan()
     return plan_rows(statement, sources[0])
 
 

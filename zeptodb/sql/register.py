@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from zeptodb.backends.base import Backend, Ranges, Scan, SelectScan, Vector
+from zeptodb.backends.base import Backend, Ranges, Scan, SelectScan, Vector, WindowFunction, WindowOp, WindowScan
 from zeptodb.backends.expression import ColumnRef
 from zeptodb.sql.arrow_columns import arrow_type
 from zeptodb.sql.relations import Bounds, EmaColumn
 from zeptodb.sql.sampling import sample_mask
-from zeptodb.sql.smoothing import ema_array
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
@@ -103,13 +102,22 @@ def arrow_table(
         arrays.append(_row_numbers(lease.snapshot, ranges))
         names.append(row_name if row_name is not None else "row")
     for ema in emas:
-        arrays.append(pa.chunked_array([ema_array(lease.snapshot, ranges, ema.column, ema.alpha, backend)]))
+        arrays.append(pa.chunked_array([_averages(lease.snapshot, ranges, ema, backend)]))
         names.append(ema.name)
     table = pa.table(dict(zip(names, arrays, strict=True)))
     sample = None if fraction is None or fraction == 1 else sample_mask(lease.snapshot, ranges, fraction)
     if sample is not None:
         table = table.filter(pa.array(sample))
     return table if keep == "all" else _without_ties(lease.snapshot, ranges, table, sample)
+
+
+def _averages(snapshot: Snapshot, ranges: Ranges, ema: EmaColumn, backend: Backend) -> pa.Array:
+    """The averages of a column over each of the ranges, one after the other; NULL where the column is."""
+    argument = ColumnRef(ema.column, snapshot.schema.fields[ema.column].type)
+    function = WindowFunction(WindowOp.EMA, argument, alpha=ema.alpha)
+    (vector,) = backend.window(WindowScan(Scan(snapshot, ranges), (function,)))
+    values = vector.values.astype(np.float64, copy=False)
+    return pa.array(values, pa.float64(), mask=None if vector.validity is None else ~vector.validity)
 
 
 def _row_numbers(snapshot: Snapshot, ranges: Ranges) -> pa.ChunkedArray:

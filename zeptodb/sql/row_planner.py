@@ -47,11 +47,11 @@ def plan_rows(statement: SelectStatement, source: Source) -> SelectPlan | None:
     finish = Finish(tuple(outputs), None, tuple(keys), offset or 0, limit)
 
     columns, kinds = tuple(slots.columns), tuple(slots.slots)
-    order_of_all, order_of_one = (storage_order(source, ordered, of_one_segment=of_one) for of_one in (False, True))
+    stored = [(item, b.expression.index if isinstance(b.expression, ColumnRef) else -1) for item, b in ordered]
+    storage_order = storage_order_of(source, stored)
 
     def complete(scan: TableScan) -> SelectPlan:
-        of_one = source.schema.symbol is None or (scan.symbols is not None and len(scan.symbols) == 1)
-        return SelectPlan(scan, columns, kinds, finish, order_of_one if of_one else order_of_all)
+        return SelectPlan(scan, columns, kinds, finish, storage_order(scan))
 
     statement.make_template = template_maker(statement, source, binder, complete)
     return complete(scan)
@@ -151,12 +151,24 @@ class _Slots:
         return BoundExpression(ColumnRef(index, bound.type.column_type), bound.type, string_slot)
 
 
-def storage_order(
-    source: Source, order: list[tuple[exp.Expr, BoundExpression]], *, of_one_segment: bool
-) -> StorageOrder:
+def storage_order_of(source: Source, order: list[tuple[exp.Expr, int]]) -> Callable[[TableScan], StorageOrder]:
+    """Tells of a scan whether ORDER BY asks for the order of storage.
+
+    order: the items, each with the table's column that it is, -1 for anything else.
+    """
+    of_all, of_one = (_storage_order(source, order, of_one_segment=of_one) for of_one in (False, True))
+
+    def storage_order(scan: TableScan) -> StorageOrder:
+        is_one_segment = source.schema.symbol is None or (scan.symbols is not None and len(scan.symbols) == 1)
+        return of_one if is_one_segment else of_all
+
+    return storage_order
+
+
+def _storage_order(source: Source, order: list[tuple[exp.Expr, int]], *, of_one_segment: bool) -> StorageOrder:
     """Whether ORDER BY asks for the order of storage: by symbol, then time; or the time of one symbol, either way."""
     schema = source.schema
-    keys = [b.expression.index if isinstance(b.expression, ColumnRef) else -1 for _, b in order]
+    keys = [column for _, column in order]
     descending = [bool(item.args.get("desc")) for item, _ in order]
     if of_one_segment and keys and set(keys) <= {schema.symbol_index, schema.timestamp_index} - {-1}:
         by_time = [d for key, d in zip(keys, descending, strict=True) if key == schema.timestamp_index]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from zeptodb.backends.base import WindowFunction
 from zeptodb.backends.expression import Expression
 from zeptodb.backends.program import columns_in
-from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Plan, SelectPlan, TableScan
+from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Plan, SelectPlan, TableScan, WindowPlan
 
 
 def scanned_bytes(plan: Plan, rows: int, right_rows: int) -> int:
@@ -25,9 +26,10 @@ def scanned_bytes(plan: Plan, rows: int, right_rows: int) -> int:
     )
 
 
-def _expressions(plan: SelectPlan | AggregatePlan) -> Iterable[Expression]:
-    if isinstance(plan, SelectPlan):
-        yield from plan.columns
+def _expressions(plan: SelectPlan | WindowPlan | AggregatePlan) -> Iterable[Expression]:
+    if not isinstance(plan, AggregatePlan):
+        for column in plan.columns:
+            yield column.argument if isinstance(column, WindowFunction) else column
         return
     yield from plan.keys
     for aggregate in plan.aggregates:

@@ -66,7 +66,11 @@ class SelectStatement:
         if self.node.args.get("group") or self.node.args.get("having"):
             return True
         items = [*self.node.expressions, *self.order_items()]
-        return any(is_aggregate_call(n) for item in items for n in item.walk())
+        return any(is_aggregate_call(n) and not is_windowed(n) for item in items for n in item.walk())
+
+    def has_windows(self) -> bool:
+        """Whether an output or a key of ORDER BY has an OVER."""
+        return any(item.find(exp.Window) is not None for item in [*self.node.expressions, *self.order_items()])
 
     def order_items(self) -> list[exp.Expr]:
         """The items of ORDER BY."""
@@ -118,6 +122,13 @@ def is_aggregate_call(node: exp.Expr) -> bool:
     return isinstance(node, (exp.AggFunc, exp.Filter)) or (
         isinstance(node, exp.Anonymous) and node.name.lower() in _AGGREGATE_FUNCTIONS
     )
+
+
+def is_windowed(node: exp.Expr) -> bool:
+    """Whether the call is that of a window function."""
+    while isinstance(node.parent, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)) and node.arg_key == "this":
+        node = node.parent
+    return isinstance(node.parent, exp.Window) and node.arg_key == "this"
 
 
 def output(name: str, bound: BoundExpression) -> Output:

@@ -14,6 +14,7 @@ from sqlglot import exp
 from zeptodb.sql import aggregates, binder, compose, predicates, tick_words
 from zeptodb.sql.aggregate_planner import KEY_TYPES
 from zeptodb.sql.select_statement import CLAUSES
+from zeptodb.sql.window_functions import FRAMED
 
 BEGIN = "<!-- made by `python -m zeptodb.sql.surface docs/sql.md`: change the planner, not this table -->"
 END = "<!-- end of the table -->"
@@ -35,6 +36,7 @@ def table() -> str:
         ("aggregates, with FILTER", _functions([exp.Count, *aggregates.OPERATIONS]) + ", vwap, mean"),
         ("clauses of a SELECT over one table", ", ".join(sorted(_clause(name) for name in CLAUSES - {"joins"}))),
         ("keys of GROUP BY", ", ".join(sorted(kind.value for kind in KEY_TYPES)) + "; symbol, time buckets"),
+        ("windows by symbol, in the order of time", f"`ema(x, n)`; {_functions(FRAMED)} over ROWS n PRECEDING"),
         ("looked up, not scanned", ", ".join(predicates.LOOKED_UP)),
         ("joins", "ASOF [LEFT] JOIN on the symbol and one comparison of times"),
         ("parts of any other statement", ", ".join(compose.LEAVES)),

@@ -20,6 +20,7 @@ from zeptodb.backends.base import (
     SelectScan,
     TopScan,
     Vector,
+    WindowScan,
 )
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
@@ -96,6 +97,10 @@ class Operators(Protocol):
         """Run an AsofJoin."""
         ...
 
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        """Run a WindowScan."""
+        ...
+
 
 class Device(Protocol):
     """The parts of an engine that native plans run on."""
@@ -160,6 +165,10 @@ class _TracedBackend:
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin."""
         return self._run("as-of join", lambda: self._backend.asof_join(operation), _rows)
+
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        """Run a WindowScan."""
+        return self._run("windows", lambda: self._backend.window(operation), _rows)
 
     def _run(self, operator: str, work: Callable[[], Answer], rows: Callable[[Answer], int]) -> Answer:
         return self._trace.run(operator, self._engine, work, rows)

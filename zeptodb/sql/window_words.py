@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from sqlglot import exp
 
 from zeptodb.errors import QueryError
@@ -101,18 +103,23 @@ def _ema(rewriter: Rewriter, node: exp.Expr, function: exp.Expr, scope: Scope) -
     given = constant_number(length, rewriter)
     if given is None or given <= 0:
         raise QueryError(f"ema(x, n) needs a number above 0, got {length.sql('duckdb')}.")
-    if not _is_running(node.args.get("spec")):
+    if not is_running(node.args.get("spec")):
         raise QueryError("ema(x, n) OVER takes no frame: it looks at all rows up to the current one.")
     if node.args.get("order") is None:
         raise QueryError("ema(x, n) OVER needs ORDER BY here: the order of the rows is not known.")
-    alpha = float(given) if given < 1 else 2.0 / (float(given) + 1.0)
-    function.set("expressions", [exp.cast(in_brackets(value.copy()), "DOUBLE"), exp.Literal.number(f"{alpha!r}e0")])
+    alpha = exp.Literal.number(f"{ema_alpha(given)!r}e0")
+    function.set("expressions", [exp.cast(in_brackets(value.copy()), "DOUBLE"), alpha])
     rewriter.has_changed = True
     scope.has_ema = True
     return ValueKind.FLOAT
 
 
-def _is_running(spec: exp.Expr | None) -> bool:
+def ema_alpha(given: Decimal | int) -> float:
+    """alpha of ema(x, n): n itself below 1, else 2 / (n + 1)."""
+    return float(given) if given < 1 else 2.0 / (float(given) + 1.0)
+
+
+def is_running(spec: exp.Expr | None) -> bool:
     """Whether a frame is all rows up to the current one, which is what a window without a frame is."""
     if spec is None:
         return True

@@ -72,7 +72,7 @@ class Generator:
 
     def statement(self) -> Relation:
         kinds = [self.rows, self.groups, self.nested, self.sets, self.subqueries, self.asof, self.joins, self.unnamed]
-        return self.chance.choices(kinds, [3, 6, 6, 1, 2, 2, 1, 3])[0]()
+        return self.chance.choices([*kinds, self.windows], [3, 6, 6, 1, 2, 2, 1, 3, 3])[0]()
 
     # ---- choices ---------------------------------------------------------------------------------------------------
 
@@ -301,11 +301,12 @@ class Generator:
 
     def nested(self, depth: int = 0) -> Relation:
         """Something over the rows of a query: a derived table, a common table expression, or two of them."""
-        inner = self.pick("rows", "groups", "groups", "asof", *(["nested"] if depth < 2 else []))
+        inner = self.pick("rows", "groups", "groups", "asof", "windows", *(["nested"] if depth < 2 else []))
         if inner == "nested":
             made = self.nested(depth + 1)
         else:
-            made = {"rows": self.rows, "groups": self.groups, "asof": self.asof}[inner](may_limit=self.often(0.2))
+            kinds = {"rows": self.rows, "groups": self.groups, "asof": self.asof, "windows": self.windows}
+            made = kinds[inner](may_limit=self.often(0.2))
         outer = self.chance.choice([self.rows, self.groups, self.ranked])
         if self.often(0.5):
             found = outer(Relation("r", "r", made.columns))
@@ -327,6 +328,39 @@ class Generator:
             Piece.same(f"{call} OVER ({partition}ORDER BY {order})", "int"),
         ]
         return self.select(source, pieces, self.where(source.columns), may_limit=False)
+
+    def windows(self, *, may_limit: bool = True) -> Relation:
+        """Rows of a table with functions of the rows before them."""
+        table = self.table()
+        pieces = [Piece.same(c.name, c.kind) for c in self.chance.sample(table.columns, 2)]
+        pieces += [self.window(table.columns) for _ in range(self.chance.randint(1, 3))]
+        return self.select(table, pieces, self.where(table.columns), may_limit=may_limit and self.often(0.5))
+
+    def window(self, columns: tuple[Column, ...]) -> Piece:
+        """An aggregate over a frame: mostly by symbol in the order of time, over some rows up to the current one."""
+        value, rows = self.value(columns), self.pick("0", "1", "2", "7", "100", "UNBOUNDED")
+        partition = "PARTITION BY symbol " if self.often(0.9) else ""
+        frame = f"ROWS BETWEEN {rows} PRECEDING AND {self.pick(*['CURRENT ROW'] * 6, '1 FOLLOWING')}"
+        call, kind = self.windowed(value)
+        ours = self.pick("ORDER BY timestamp ", "ORDER BY timestamp ", "ORDER BY timestamp, size ", "")
+        if "size" in ours and all(c.name != "size" for c in columns):
+            ours = "ORDER BY timestamp "
+        plain = "ORDER BY timestamp, size, arrival " if "size" in ours else "ORDER BY timestamp, arrival "
+        over = [f"{call} OVER ({partition}{order}{frame})" for order in (ours, plain)]
+        return Piece(over[0], over[1], kind)
+
+    def windowed(self, value: Piece) -> tuple[str, Kind]:
+        """A call and what it gives."""
+        if value.kind == "big":
+            name = self.pick("min", "max", "count", "sum")
+            kinds: dict[str, Kind] = {"count": "int", "sum": "float"}
+            return f"{name}({value.ours})", kinds.get(name, "big")
+        if self.often(0.2):
+            return f"{self.pick('stddev', 'variance', 'var_pop', 'stddev_pop')}({value.ours})", "float"
+        if self.often(0.2):
+            return self.pick("count(*)", f"count({value.ours})"), "int"
+        name = self.pick("sum", "avg", "min", "max")
+        return f"{name}({value.ours})", "float" if name == "avg" else value.kind
 
     def sets(self) -> Relation:
         left = self.groups(may_limit=False) if self.often(0.6) else self.rows(may_limit=False)

@@ -20,6 +20,7 @@ from zeptodb.backends.base import (
     SelectScan,
     TopScan,
     Vector,
+    WindowScan,
 )
 from zeptodb.backends.cpu.aggregate import aggregate
 from zeptodb.backends.cpu.columns import Columns
@@ -29,6 +30,7 @@ from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
 from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
+from zeptodb.backends.cpu.window import WINDOWS, window
 from zeptodb.backends.pieces import as_words
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
@@ -58,8 +60,9 @@ class CpuBackend:
         self._summaries = Summaries() if summaries else None
         self.capabilities = Capabilities(
             frozenset(AggregateOp),
-            frozenset({AggregateScan, SelectScan, TopScan, AsofJoin}),
+            frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),
             SUMMARIZED if summaries else frozenset(),
+            WINDOWS,
         )
         self._pool = WorkerPool(threads, row_threshold=row_threshold)
 
@@ -127,6 +130,10 @@ class CpuBackend:
         from zeptodb.backends.cpu.asof import asof_join
 
         return asof_join(self._pool, operation)
+
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        """Run a WindowScan; one Vector per output."""
+        return window(self._pool, operation)
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
         """Use at most `threads` workers from now on (None: one per core), over fewer than `row_threshold` rows one."""

@@ -63,6 +63,22 @@ def select(pool: WorkerPool, operation: SelectScan) -> tuple[Vector, ...]:
     return write(pool, scan.snapshot, columns, rows, total, operation.outputs, has_missing=False)
 
 
+def select_by_range(
+    pool: WorkerPool, scan: Scan, outputs: tuple[Expression, ...]
+) -> tuple[tuple[Vector, ...], Int64Array]:
+    """The values of `outputs` for every row of a scan, and rows before each range, one entry more than ranges."""
+    columns = Columns.of(scan.snapshot)
+    pieces = cut(scan.ranges.segments, scan.ranges.starts, scan.ranges.ends)
+    starts, counts, listed = pieces.starts, pieces.ends - pieces.starts, None
+    if scan.predicate is not None:
+        counts, starts, listed = find_rows(pool, scan, columns, pieces)
+    bounds = np.append(0, np.cumsum(counts))
+    if pieces.ranges is not None:
+        bounds = bounds[np.searchsorted(pieces.ranges, np.arange(len(scan.ranges.segments) + 1))]
+    rows, total = _trim(pieces.segments, starts, counts, listed, 0, None)
+    return write(pool, scan.snapshot, columns, rows, total, outputs, has_missing=False), bounds
+
+
 def _trim(
     segments: Int64Array,
     starts: Int64Array,

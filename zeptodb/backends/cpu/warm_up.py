@@ -14,7 +14,19 @@ from threading import Thread
 
 import numpy as np
 
-from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, AsofJoin, Backend, Scan, SelectScan, TimeBucket
+from zeptodb.backends.base import (
+    Aggregate,
+    AggregateOp,
+    AggregateScan,
+    AsofJoin,
+    Backend,
+    Scan,
+    SelectScan,
+    TimeBucket,
+    WindowFunction,
+    WindowOp,
+    WindowScan,
+)
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Kind
 from zeptodb.backends.pieces import PIECE_ROWS, cut
 from zeptodb.jit import cache_directory, compiled_kernels
@@ -85,7 +97,12 @@ def _asof_join(backend: Backend, scan: Scan) -> object:
     return backend.asof_join(AsofJoin(scan, right, np.zeros(1, dtype=np.int64), ">=", True, (), (_COLUMN,)))
 
 
-_OPERATORS: tuple[Callable[[Backend, Scan], object], ...] = (_aggregate, _group, _select, _asof_join)
+def _window(backend: Backend, scan: Scan) -> object:
+    functions = WindowFunction(WindowOp.EMA, _COLUMN, alpha=0.5), WindowFunction(WindowOp.SUM, _COLUMN, 2)
+    return backend.window(WindowScan(scan, functions))
+
+
+_OPERATORS: tuple[Callable[[Backend, Scan], object], ...] = (_aggregate, _group, _select, _window, _asof_join)
 
 if __name__ == "__main__":
     import gc

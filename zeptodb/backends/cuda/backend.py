@@ -22,6 +22,7 @@ from zeptodb.backends.base import (
     SelectScan,
     TopScan,
     Vector,
+    WindowScan,
 )
 from zeptodb.backends.cuda.aggregate import aggregate
 from zeptodb.backends.cuda.asof import asof_join
@@ -32,6 +33,7 @@ from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
+from zeptodb.backends.cuda.window import WINDOWS, window
 from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -73,7 +75,9 @@ class CudaBackend:
         self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
         self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
         self.capabilities = Capabilities(
-            frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin})
+            frozenset(AggregateOp),
+            frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),
+            windows=WINDOWS,
         )
         self.device_runs = 0
         self.host_runs: Counter[str] = Counter()
@@ -129,6 +133,13 @@ class CudaBackend:
     def _asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         left, right = self._columns(operation.left.snapshot), self._columns(operation.right.snapshot)
         return asof_join(self.driver, left, right, operation)
+
+    def window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        """Run a WindowScan; one Vector per output."""
+        return self._on_device(lambda: self._window(operation), lambda: self.host.window(operation))
+
+    def _window(self, operation: WindowScan) -> tuple[Vector, ...]:
+        return window(self.driver, self._columns(operation.scan.snapshot), operation)
 
     def _on_device(self, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
         """The answer of the device, or of the host where the device cannot give one."""

@@ -51,6 +51,10 @@ class DeviceColumns:
         count = len(self._symbols)
         return addresses.part(column * count, (column + 1) * count)
 
+    def addresses_of(self, column: int) -> tuple[Int64Array, Int64Array]:
+        """Device addresses of a column's values and validity per segment (0: nothing is NULL), once it is there."""
+        return self._addresses[column], self._validity[column]
+
     def require(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
         """Bring the columns to the device that are not there yet."""
         wanted = {c for c in columns if c != snapshot.schema.symbol_index}

@@ -12,7 +12,7 @@ from zeptodb.backends.cuda.batch import ResultBuffer
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import DeviceArray, Driver
 from zeptodb.backends.cuda.operands import Operands
-from zeptodb.backends.expression import Expression
+from zeptodb.backends.expression import Expression, Kind
 from zeptodb.backends.program import may_be_null
 from zeptodb.backends.results import nullable_columns, result_type
 from zeptodb.storage.snapshot import Snapshot
@@ -55,13 +55,18 @@ class Outputs:
         total: int,
         *,
         has_missing: bool,
+        as_words: bool = False,
     ) -> None:
-        """Ask the buffer for room; with `has_missing` a row may be -1 or without a segment."""
+        """Ask the buffer for room; with `has_missing` a row may be -1 or without a segment.
+
+        as_words: values are int64 or float64 whatever their type.
+        """
         self._buffer = buffer
         self._snapshot = snapshot
         self._expressions = expressions
         nullable = nullable_columns(snapshot)
-        self._values = [buffer.add(total, result_type(e).dtype) for e in expressions]
+        self._dtypes = [_word_type(e) if as_words else result_type(e).dtype for e in expressions]
+        self._values = [buffer.add(total, dtype) for dtype in self._dtypes]
         self._validity = [
             buffer.add(total, np.bool_) if has_missing or may_be_null(e, nullable) else None for e in expressions
         ]
@@ -76,9 +81,9 @@ class Outputs:
         columns.require(self._snapshot, operands.columns)
         table = np.zeros((len(places), 7), dtype=np.int64)
         table[:, :4] = program.operands[places]
-        for k, expression in enumerate(self._expressions):
+        for k in range(len(self._expressions)):
             validity = self._validity[k]
-            table[k, 4] = result_type(expression).dtype.itemsize
+            table[k, 4] = self._dtypes[k].itemsize
             table[k, 5] = self._buffer.device(self._values[k]).address
             table[k, 6] = 0 if validity is None else self._buffer.device(validity).address
         words, *_, outputs = program.upload(driver, table)
@@ -89,6 +94,11 @@ class Outputs:
              0 if rows.bounds is None else len(rows.bounds) - 1, rows.listed, rows.first, rows.total, flags),
         )  # fmt: skip
 
+    def arrays(self, number: int) -> tuple[DeviceArray, DeviceArray | None]:
+        """One expression's values and validity on the device."""
+        validity = self._validity[number]
+        return self._buffer.device(self._values[number]), None if validity is None else self._buffer.device(validity)
+
     def vectors(self) -> tuple[Vector, ...]:
         """The columns, after the buffer has been fetched."""
         found = []
@@ -97,3 +107,7 @@ class Outputs:
             kept = None if valid is None or valid.all() else valid
             found.append(Vector(self._buffer.host(values), kept, result_type(expression)))
         return tuple(found)
+
+
+def _word_type(expression: Expression) -> np.dtype[np.generic]:
+    return np.dtype(np.float64 if expression.kind is Kind.FLOAT else np.int64)
