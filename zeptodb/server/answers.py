@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from zeptodb.errors import ServerError, ZeptoError
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.compression import chosen_encoding, compressed, framed
 from zeptodb.server.formats.answer import Answer
-from zeptodb.server.formats.arrow_output import Piece, arrow_bytes
+from zeptodb.server.formats.arrow_output import Piece, arrow_bytes, lies_in_place
 from zeptodb.server.logs import log
 from zeptodb.server.protocol import abort_of
 from zeptodb.server.requests import Options
@@ -29,6 +30,9 @@ WHOLE_BYTES = 256 * 1024
 
 TAKEN_BYTES = 1 << 22
 """So much of an answer is made at a time; the socket takes it before there is more."""
+
+TAKEN_IN_PLACE_BYTES = 1 << 26
+"""The same for an answer that lies in memory already, and takes no more for being cut into pieces."""
 
 SHORT_BYTES = 1 << 17
 """Shorter pieces are copied together: handing one to the socket costs more than copying it."""
@@ -69,6 +73,7 @@ class Prepared:
         self.headers["X-ClickHouse-Summary"] = _summary(outcome)
         self.body: bytes | None = b""
         self.pieces: Iterator[Piece] = iter(())
+        self.taken_bytes = TAKEN_BYTES
         answer, chosen = outcome.answer, outcome.format
         if answer is None or chosen is None:
             return
@@ -82,9 +87,12 @@ class Prepared:
             pieces = _told(pieces, tag)
         self.pieces = _encoded(pieces, options, accepted, self.headers)
         self.body = b"".join(self.pieces) if is_whole else None
-        length = arrow_bytes(answer, chosen.name) if self.body is None else None
-        if length is not None and "Content-Encoding" not in self.headers and not options.flag("compress"):
-            self.headers["Content-Length"] = str(length)
+        if self.body is None and "Content-Encoding" not in self.headers and not options.flag("compress"):
+            length = arrow_bytes(answer, chosen.name)
+            if length is not None:
+                self.headers["Content-Length"] = str(length)
+            if lies_in_place(answer, chosen.name):
+                self.taken_bytes = TAKEN_IN_PLACE_BYTES
 
 
 def _is_whole(answer: Answer) -> bool:
@@ -128,6 +136,7 @@ class StreamedAnswer(Response):
         if "Content-Length" not in prepared.headers:
             del self.headers["content-length"]
         self._pieces = prepared.pieces
+        self._taken_bytes = prepared.taken_bytes
         self._executor = executor
         self._timeout_seconds = timeout_seconds
 
@@ -136,10 +145,11 @@ class StreamedAnswer(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         request = Request(scope, receive)
         loop = asyncio.get_running_loop()
-        making = loop.run_in_executor(self._executor, _next_pieces, self._pieces)
+        take = partial(_next_pieces, self._pieces, self._taken_bytes)
+        making = loop.run_in_executor(self._executor, take)
         try:
             while pieces := await making:
-                making = loop.run_in_executor(self._executor, _next_pieces, self._pieces)  # while these are sent
+                making = loop.run_in_executor(self._executor, take)  # while these are sent
                 for piece in pieces:
                     async with asyncio.timeout(self._timeout_seconds):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -153,10 +163,11 @@ class StreamedAnswer(Response):
                 pass
         finally:
             making.cancel()
+            del take
             self._pieces = iter(())
 
 
-def _next_pieces(pieces: Iterator[Piece]) -> list[Piece]:
+def _next_pieces(pieces: Iterator[Piece], most_bytes: int) -> list[Piece]:
     """As many of the pieces as are worth a change of thread, short ones joined; none at the end."""
     taken: list[Piece] = []
     short: list[Piece] = []
@@ -168,7 +179,7 @@ def _next_pieces(pieces: Iterator[Piece]) -> list[Piece]:
         else:
             taken += [b"".join(short), piece] if short else [piece]
             short = []
-        if size >= TAKEN_BYTES:
+        if size >= most_bytes:
             break
     if short:
         taken.append(b"".join(short))

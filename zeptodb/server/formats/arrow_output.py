@@ -105,6 +105,16 @@ def arrow_bytes(answer: Answer, name: str) -> int | None:
     return int(size.size())
 
 
+def lies_in_place(answer: Answer, name: str) -> bool:
+    """Whether an answer in this format is no more than views of memory that is there anyway."""
+    is_coded = any(
+        pa.types.is_dictionary(column.type)
+        for i, column in enumerate(answer.table.columns)
+        if i not in answer.run_columns
+    )
+    return name in ("Arrow", "ArrowStream") and _are_numbers_and_runs(answer) and not is_coded
+
+
 def parquet(answer: Answer) -> Iterator[Piece]:
     """A Parquet file."""
     sink = _Sink()
