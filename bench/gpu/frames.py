@@ -59,7 +59,7 @@ def duckdb_queries(market: Market) -> dict[str, Query]:
         connection.unregister("loading")
 
     def query(sql: str, *, sorted_by: int = 0, dropped: int = 0) -> Query:
-        return Query(lambda: connection.execute(sql).to_arrow_table(), sorted_by, dropped)
+        return Query(lambda: connection.sql(sql).to_arrow_table(), sorted_by, dropped)
 
     vwap, total = "sum(price * volume) / sum(volume) AS w", "sum(volume)::BIGINT AS v"
 

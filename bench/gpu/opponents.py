@@ -16,6 +16,7 @@ from bench.gpu.answers import Columns, require_equal
 from bench.gpu.engines import Engines
 from bench.gpu.expressions import ARRAYS, TORCH, Arrays, Expression
 from bench.gpu.frames import Query, duckdb_queries, polars_queries
+from bench.gpu.operations import Times, time_operation
 from bench.gpu.record import Record
 from bench.gpu.rows import SYMBOLS, quotes, trades
 from bench.gpu.work import OPERATIONS, Market
@@ -37,11 +38,13 @@ class Opponent:
         name: as the report prints it.
         module: that must be there.
         queries: per operation what it can do, over its own copy of the rows.
+        is_on_device: whether its answers stay on the device, so that ours are timed without the way to the host.
     """
 
     name: str
     module: str
     queries: Queries
+    is_on_device: bool = False
 
 
 def measure(
@@ -65,9 +68,9 @@ def measure(
             continue
         start = perf_counter()
         market = Market(*(make(engines.device.memory, rows, symbols=symbols) for make in (trades, quotes)))
-        ours = {operation.name: operation.run(engines.device, market) for operation in OPERATIONS}
+        ours = _our_answers(record, engines, market)
         costs["load"] = perf_counter() - start
-        times = {o.name: _median(lambda: o.run(engines.device, market)) for o in OPERATIONS}  # noqa: B023
+        times = {o.name: time_operation(engines, o, market) for o in OPERATIONS if o.name in ours}
         for opponent in present:
             what = f"{opponent.name}, {rows:,} rows"
             if record.has_time(what, _GROWTH * costs.get(opponent.name, 0.0)):
@@ -76,8 +79,22 @@ def measure(
                 costs[opponent.name] = perf_counter() - start
 
 
+def _our_answers(record: Record, engines: Engines, market: Market) -> dict[str, Columns]:
+    """Per operation the device's answer; what the host ran instead is left out."""
+    answers = {}
+    for operation in OPERATIONS:
+        engines.device.host_runs.clear()
+        answer = operation.run(engines.device, market)
+        if engines.device.host_runs:
+            what = f"opponents of {operation.name}, {market.trades.count:,} rows"
+            record.skipped(what, f"the host ran ours: {', '.join(engines.device.host_runs)}")
+        else:
+            answers[operation.name] = answer
+    return answers
+
+
 def _measure_opponent(
-    record: Record, opponent: Opponent, market: Market, ours: Mapping[str, Columns], times: Mapping[str, float]
+    record: Record, opponent: Opponent, market: Market, ours: Mapping[str, Columns], times: Mapping[str, Times]
 ) -> None:
     rows = market.trades.count
     try:
@@ -89,15 +106,19 @@ def _measure_opponent(
         if name not in queries:
             record.skipped(f"{opponent.name}: {name}", "nobody has written it")
             continue
-        try:
-            seconds = min(_compared_and_timed(query, answer, f"{opponent.name}: {name}") for query in queries[name])
-        except Exception as error:  # noqa: BLE001 - likewise
-            record.skipped(f"{opponent.name}: {name}, {rows:,} rows", _words(error))
-            continue
-        record.found(
-            "opponent", opponent=opponent.name, version=version(_distribution(opponent.module)), operation=name,
-            rows=rows, seconds=seconds, our_seconds=times[name], ratio=seconds / times[name],
-        )  # fmt: skip
+        samples = []
+        for query in queries[name]:
+            try:
+                samples.append(_compared_and_timed(query, answer, f"{opponent.name}: {name}"))
+            except Exception as error:  # noqa: BLE001 - likewise
+                record.skipped(f"{opponent.name}: {name}, {rows:,} rows", _words(error))
+        if samples:
+            our_seconds = times[name].device if opponent.is_on_device else times[name].whole
+            record.found(
+                "opponent", opponent=opponent.name, version=version(_distribution(opponent.module)), operation=name,
+                rows=rows, seconds=min(samples), our_seconds=our_seconds, ratio=min(samples) / our_seconds,
+                is_on_device=opponent.is_on_device,
+            )  # fmt: skip
 
 
 def _compared_and_timed(query: Query, ours: Columns, who: str) -> float:
@@ -184,8 +205,8 @@ def _one_way_each(queries: Callable[[Market], Mapping[str, Query]]) -> Queries:
 
 
 OPPONENTS = (
-    Opponent("CuPy", "cupy", cupy_queries),
-    Opponent("torch", "torch", torch_queries),
+    Opponent("CuPy", "cupy", cupy_queries, is_on_device=True),
+    Opponent("torch", "torch", torch_queries, is_on_device=True),
     Opponent("DuckDB", "duckdb", _one_way_each(duckdb_queries)),
     Opponent("polars", "polars", _one_way_each(polars_queries)),
 )

@@ -59,5 +59,5 @@ def read_record(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     for line in lines:
         entry = json.loads(line)
-        (skipped if "skipped" in entry else found).append(entry)
+        (found if "what" in entry else skipped).append(entry)
     return found, skipped

@@ -116,13 +116,17 @@ def _opponents(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for operation, size in dict.fromkeys((entry["operation"], entry["rows"]) for entry in entries):
         here = {e["opponent"]: e for e in entries if (e["operation"], e["rows"]) == (operation, size)}
-        ours = format_seconds(next(iter(here.values()))["our_seconds"])
+        on_device = [format_seconds(e["our_seconds"]) for e in here.values() if e["is_on_device"]]
+        on_host = [format_seconds(e["our_seconds"]) for e in here.values() if not e["is_on_device"]]
         cells = [
             f"{format_seconds(here[name]['seconds'])} ({format_ratio(here[name]['ratio'])})" if name in here else "-"
             for name in names
         ]
-        rows.append([operation, f"{size:,}", ours, *cells])
-    return _table(["work", "rows", "ZeptoDB", *names], rows) if rows else ""
+        rows.append([operation, f"{size:,}", (on_device or ["-"])[0], (on_host or ["-"])[0], *cells])
+    if not rows:
+        return ""
+    note = "Answers of CuPy and torch stay on the device and are set against our device's time, others against a call."
+    return _table(["work", "rows", "our device", "our call", *names], rows) + "\n\n" + note
 
 
 def _link(outcomes: Sequence[Outcome]) -> str:

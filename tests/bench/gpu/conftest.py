@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
+from bench.gpu import operations, opponents
 from bench.gpu.clock import HostClock
 from bench.gpu.engines import Engines, engines_on
 from bench.gpu.record import Record, read_record
 from tests.emulator.build import CannotBuildError
 from tests.emulator.driver import EmuDriver
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (operations, opponents):
+        monkeypatch.setattr(module, "_LEAST_RUNS", 1)
+        monkeypatch.setattr(module, "_ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(operations, "_LAP_RUNS", 1)
 
 
 @pytest.fixture
@@ -21,7 +30,7 @@ def make_engines() -> Iterator[Callable[..., Engines]]:
 
     def make(**limits: int) -> Engines:
         try:
-            driver = EmuDriver(**limits)
+            driver = EmuDriver(**{"memory_limit": 64 << 20, **limits})
         except CannotBuildError as error:
             pytest.skip(str(error))
         made.append(engines_on(driver, HostClock(driver), nominal=2e9, threads=1))

@@ -8,6 +8,7 @@ import pytest
 from bench.gpu.expressions import ARRAYS, TORCH, Arrays
 from bench.gpu.opponents import OPPONENTS, Opponent, _one_way_each, array_queries, measure
 from bench.gpu.work import OPERATIONS
+from zeptodb.backends.cuda.driver import OutOfDeviceMemoryError
 
 NAMES = {operation.name for operation in OPERATIONS}
 NOT_WRITTEN = {"nine aggregates by symbol"}
@@ -60,6 +61,29 @@ def test_wrong_answers_and_crashes_are_noted_and_not_timed(record, engines, foun
     assert "AnswersDifferError" in skipped()["Odd: vwap, 60 rows"]
     assert skipped()["Odd: filter + aggregate, 60 rows"] == "ZeroDivisionError: by nothing"
     assert {e["operation"] for e in found("opponent")} == NAMES - NOT_WRITTEN - {"vwap", "filter + aggregate"}
+
+
+def test_what_the_host_ran_has_no_opponents(record, engines, found, skipped, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OutOfDeviceMemoryError("no room today")
+
+    monkeypatch.setattr(engines.device, "_asof_join", refuse)
+    measure(record, engines, sizes=(60,), symbols=3, opponents=[NUMPY])
+    assert {e["operation"] for e in found("opponent")} == NAMES - NOT_WRITTEN - {"as-of join, bid out"}
+    assert skipped()["opponents of as-of join, bid out, 60 rows"] == "the host ran ours: no room today"
+
+
+def test_of_several_ways_the_one_that_works_counts(record, engines, found, skipped):
+    def crash(*_):
+        raise ZeroDivisionError("by nothing")
+
+    def queries(market):
+        arrays = Arrays.of(market, np.asarray, lambda n, each: np.repeat(np.arange(n), each))
+        return array_queries(np, {"vwap": (crash, *ARRAYS["vwap"])}, arrays, lambda: None)
+
+    measure(record, engines, sizes=(60,), symbols=3, opponents=[Opponent("Odd", "numpy", queries, is_on_device=True)])
+    assert [(e["operation"], e["is_on_device"]) for e in found("opponent")] == [("vwap", True)]
+    assert skipped()["Odd: vwap, 60 rows"] == "ZeroDivisionError: by nothing"
 
 
 def test_an_opponent_that_cannot_load_leaves_the_others(record, engines, found, skipped):

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from bench.gpu import __main__ as command
-from bench.gpu import link, operations
+from bench.gpu import link, operations, part
 from bench.gpu.machine import commit_of, missing_device, versions
 from bench.gpu.part import ON_DEVICE, PARTS
 from bench.gpu.parts import Outcome, Part
@@ -40,7 +42,7 @@ def test_the_report_names_what_was_measured():
         "driver": "580.159",
     }  # fmt: skip
     assert found["versions"] == {"python": "3.12.3", "numba": "0.64", "duckdb": None}
-    assert [part["name"] for part in found["parts"]] == ["machine", "link"]
+    assert [entry["name"] for entry in found["parts"]] == ["machine", "link"]
     assert found["parts"][1]["skipped"] == [{"skipped": "x", "reason": "y"}]
     assert found["problems"] == []
     assert json.loads(json.dumps(found)) == found
@@ -82,7 +84,7 @@ def test_the_tables_show_what_the_parts_found(record, engines):
         {"what": "conformance", "backend": "cuda", "passed": 5, "failed": 0, "skipped": 2, "failures": []},
         {"what": "sanitizer", "tool": "memcheck", "errors": 0, "exit_status": 0, "output": ""},
         {"what": "opponent", "opponent": "CuPy", "version": "14.2.0", "operation": "vwap", "rows": 600,
-         "seconds": 0.002, "our_seconds": 0.001, "ratio": 2.0},
+         "seconds": 0.002, "our_seconds": 0.001, "ratio": 2.0, "is_on_device": True},
     )  # fmt: skip
     lines = markdown(
         report(outcome("all", *read_record(record.path)[0], *checks, skipped=({"skipped": "ncu", "reason": "no"},)))
@@ -90,7 +92,7 @@ def test_the_tables_show_what_the_parts_found(record, engines):
     assert "NVIDIA H200, 2026-11-25, commit abc" in lines
     assert "duckdb" not in lines.splitlines()[0]
     assert "| rows | 6e1 | 6e2 |" in lines
-    assert "| vwap | 600 | 1.00 ms | 2.00 ms (2.00x) |" in lines
+    assert "| vwap | 600 | 1.00 ms | - | 2.00 ms (2.00x) |" in lines
     assert "| page-locked to device | 4,096 |" in lines
     assert "- conformance on cuda: 5 passed, 0 failed, 2 skipped" in lines
     assert "- memcheck: 0 errors" in lines
@@ -102,7 +104,7 @@ def test_a_report_is_written_whole(tmp_path):
     path = tmp_path / "new" / "r.json"
     write_report(report(), path)
     write_report(report(outcome("link")), path)
-    assert [part["name"] for part in json.loads(path.read_text())["parts"]] == ["machine", "link"]
+    assert [entry["name"] for entry in json.loads(path.read_text())["parts"]] == ["machine", "link"]
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -115,7 +117,7 @@ def test_the_command_writes_after_each_part_and_tells_of_problems(tmp_path, caps
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("gpu-nvidia-h200-")
     found = json.loads(path.read_text())
-    assert [part["status"] for part in found["parts"]] == ["done", "failed"]
+    assert [entry["status"] for entry in found["parts"]] == ["done", "failed"]
     assert "ZeroDivisionError" in found["problems"][0]
     assert str(path) in capsys.readouterr().out
 
@@ -130,6 +132,21 @@ def test_without_a_device_nothing_is_measured(tmp_path):
     assert "ci/gpu: no CUDA device was found, nothing is measured: " in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_is_handed_the_engines(tmp_path, make_engines, monkeypatch):
+    engines = make_engines(memory_limit=1 << 20)
+    monkeypatch.setattr("bench.gpu.engines.real_engines", lambda: nullcontext(engines))
+    out = tmp_path / "record"
+    assert part.main(["operations", "--out", str(out), "--seconds", "0"]) == 0
+    found, skipped = read_record(out)
+    assert [entry["what"] for entry in found] == ["copy within the device"]
+    assert [entry["skipped"] for entry in skipped] == [f"{rows:,} rows" for rows in operations.SIZES]
+
+
+def test_every_part_is_a_module_that_measures():
+    for name in PARTS:
+        assert callable(import_module(f"bench.gpu.{name}").measure)
 
 
 def test_all_parts_together_take_less_than_eight_minutes():
