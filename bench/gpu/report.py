@@ -76,7 +76,8 @@ def markdown(report: Report) -> str:
     """The tables, and what was skipped."""
     outcomes = [Outcome(**part) for part in report["parts"]]
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items() if number)
-    head = f"{report['device']}, {report['date'][:10]}, commit {report['commit'][:12]}; {report['driver']}; {versions}."
+    driver = report["driver"] or "driver unknown"
+    head = f"{report['device']}, {report['date'][:10]}, commit {report['commit'][:12]}; {driver}; {versions}."
     sections = [head, _operations(outcomes), _opponents(outcomes), _link(outcomes), _checks(outcomes)]
     if report["problems"]:
         sections.append("Problems:\n" + "\n".join(f"- {_first_line(text)}" for text in report["problems"]))

@@ -43,18 +43,36 @@ def test_the_backend_stands_in_the_name(name, backend):
     assert backend_of(name) == backend
 
 
-def test_the_suite_runs_without_the_emulator(record, found):
-    conformance.measure(record, arguments=("tests/conformance/test_time_ranges.py",))
+@pytest.fixture
+def only_cpu(monkeypatch):
+    monkeypatch.setattr(conformance, "BACKENDS", ("cpu",))
+
+
+def test_the_suite_runs_without_the_emulator(record, found, skipped, only_cpu):
+    conformance.measure(record, tests="tests/conformance/test_time_ranges.py")
     counts = {entry["backend"]: entry for entry in found("conformance")}
-    assert {"cpu", "cpu-single"} <= counts.keys()
-    assert "other" not in counts
+    assert counts.keys() == {"cpu", "cpu-single"}
     assert counts["cpu"]["passed"] > 0
     assert counts["cpu"]["failures"] == []
+    assert not skipped()
 
 
-def test_a_suite_that_cannot_begin_fails_the_part(record):
+def test_a_suite_without_tests_of_a_backend_says_so(record, found, skipped, monkeypatch):
+    monkeypatch.setattr(conformance, "BACKENDS", ("no_such_backend",))
+    conformance.measure(record, tests="tests/conformance/test_time_ranges.py")
+    assert skipped() == {"conformance on no_such_backend": "no test has this backend"}
+
+
+def test_a_suite_that_does_not_end_in_time_is_skipped(record, found, skipped, only_cpu, monkeypatch):
+    monkeypatch.setattr(conformance, "_SPARE_SECONDS", record.seconds)
+    conformance.measure(record)
+    assert skipped() == {"conformance on cpu": "the suite did not end within 1 s"}
+    assert not found("conformance")
+
+
+def test_a_suite_that_cannot_begin_fails_the_part(record, only_cpu):
     with pytest.raises(RuntimeError, match="pytest ended with 4"):
-        conformance.measure(record, arguments=("tests/no_such_folder",))
+        conformance.measure(record, tests="tests/no_such_folder")
 
 
 def test_what_the_suite_needs_is_named(record, skipped, monkeypatch):
