@@ -104,10 +104,12 @@ class EmuDriver:
 
     def to_device(self, target: int, source: int, size_bytes: int) -> None:
         self._check(target, size_bytes)
+        self._check_host(source, size_bytes)
         self._move(target, source, size_bytes)
 
     def to_host(self, target: int, source: int, size_bytes: int) -> None:
         self._check(source, size_bytes)
+        self._check_host(target, size_bytes)
         self._move(target, source, size_bytes)
 
     def on_device(self, target: int, source: int, size_bytes: int) -> None:
@@ -186,6 +188,15 @@ class EmuDriver:
             is_there = place >= 0 and address + size_bytes <= self._ends[place]
         if size_bytes and not is_there:
             raise EmulatorError(f"{size_bytes:,} bytes at {address:x} are not in the memory of {self.device}")
+
+    def _check_host(self, address: int, size_bytes: int) -> None:
+        """CUDA copies host memory that is page-locked by one registration, or not at all."""
+        end = address + size_bytes
+        touched = [
+            (first, first + size) for first, size in self.registered.items() if first < end and address < first + size
+        ]
+        if touched and not (len(touched) == 1 and touched[0][0] <= address and end <= touched[0][1]):
+            raise EmulatorError(f"{size_bytes:,} bytes of host memory at {address:x} are not page-locked in one piece")
 
     def _move(self, target: int, source: int, size_bytes: int) -> None:
         self.copies += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import cupy
@@ -24,6 +25,8 @@ from zeptodb.errors import BackendUnavailableError, ConfigError
 BLOCK_THREADS = 128
 LEAST_DRIVER = 12_000
 """The driver must know CUDA 12."""
+
+_WARM_UP_BYTES = 1024
 
 _runtime: Any = cupy.cuda.runtime
 
@@ -63,6 +66,27 @@ def _package(number: int) -> str:
     return f"cupy-cuda{number // 1000}x"
 
 
+def _find_compiler(architecture: int, device: str) -> str:
+    """The version of NVRTC, which compiles for `architecture` (90: compute capability 9.0); or says what is missing."""
+    try:
+        # The library is looked for when it is first used, and CuPy's packages come without it.
+        version, known = cupy.cuda.nvrtc.getVersion(), cupy.cuda.nvrtc.getSupportedArchs()
+    except RuntimeError as error:
+        major = int(_runtime.runtimeGetVersion()) // 1000
+        package = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"'nvidia-cuda-nvrtc=={major}.*'"
+        raise BackendUnavailableError(
+            f"NVRTC, which compiles the CUDA kernels, is missing; pip install {package}, or install the CUDA toolkit. "
+            f"({error})"
+        ) from error
+    words = ".".join(str(part) for part in version)
+    if architecture not in known:
+        raise BackendUnavailableError(
+            f"NVRTC {words} does not know the {device} (compute capability {architecture / 10:.1f}); it knows "
+            f"{', '.join(f'{number / 10:.1f}' for number in known)}. Install a newer NVRTC or CuPy."
+        )
+    return words
+
+
 class _Memory:
     """Memory of CuPy's pool; it goes back with the last reference."""
 
@@ -77,23 +101,35 @@ class _Memory:
 class CupyDriver:
     """One CUDA device, with a stream and a memory pool of its own."""
 
-    def __init__(self, number: int) -> None:
-        """Take device `number`, counted from 0."""
+    def __init__(self, number: int, *, is_pooled: bool = True) -> None:
+        """Take device `number`, counted from 0; raises BackendUnavailableError.
+
+        Without a pool each allocation is the device's own, so that tools like compute-sanitizer see where it ends.
+        """
         self.name = "cuda"
         self.number = number
         self._process = os.getpid()
         self._device = cupy.cuda.Device(number)
-        with self._device:
-            self._stream = cupy.cuda.Stream(non_blocking=True)
-            self._pool = cupy.cuda.MemoryPool()
-            properties = _runtime.getDeviceProperties(number)
+        self._pool = cupy.cuda.MemoryPool()
+        self._malloc = self._pool.malloc if is_pooled else _allocate_apart
+        try:
+            with self._device:
+                self._stream = cupy.cuda.Stream(non_blocking=True)
+                properties = _runtime.getDeviceProperties(number)
+        except _runtime.CUDARuntimeError as error:
+            raise BackendUnavailableError(f"CUDA device {number} cannot be used ({error}); see nvidia-smi.") from error
         self.device = str(properties["name"].decode())
-        major, minor = int(properties["major"]), int(properties["minor"])
-        self._cubins = CubinCache(
-            _compile, architecture=f"sm_{major}{minor}", compiler_version=str(cupy.cuda.nvrtc.getVersion())
-        )
+        architecture = 10 * int(properties["major"]) + int(properties["minor"])
+        compiler = _find_compiler(architecture, self.device)
+        self._cubins = CubinCache(_compile, architecture=f"sm_{architecture}", compiler_version=compiler)
         self._functions: dict[str, Any] = {}
         self._modules: list[Any] = []
+        self._loading = Lock()
+
+    @property
+    def stream(self) -> Any:
+        """CuPy's stream, on which everything runs in order."""
+        return self._stream
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -101,11 +137,15 @@ class CupyDriver:
         if os.getpid() != self._process:
             raise forked_error()
         try:
-            with self._device, self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+            with self._device, self._stream, cupy.cuda.using_allocator(self._malloc):
                 yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
+        except DeviceError:
+            raise
+        except MemoryError as error:
             raise OutOfDeviceMemoryError(f"The device has no room: {error}") from error
-        except _runtime.CUDARuntimeError as error:
+        except RuntimeError as error:  # of the runtime, the driver and Thrust, which have no other base
+            if "out of memory" in str(error):
+                raise OutOfDeviceMemoryError(f"The device has no room: {error}") from error
             raise DeviceError(f"{self.device}: {error}") from error
 
     @property
@@ -118,7 +158,7 @@ class CupyDriver:
     def allocate(self, size_bytes: int) -> _Memory:
         """At least `size_bytes`, contents undefined; raises OutOfDeviceMemoryError."""
         with self._active():
-            return _Memory(self._pool.malloc(size_bytes), size_bytes)
+            return _Memory(self._malloc(size_bytes), size_bytes)
 
     def register(self, address: int, size_bytes: int) -> None:
         """Page-lock host memory; raises DeviceError."""
@@ -163,16 +203,17 @@ class CupyDriver:
     def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
         """sums[0] = 0, sums[i + 1] = sums[i] + values[i]."""
         with self._active():
-            found = self._as_cupy(sums)
-            found[:1] = 0
+            _runtime.memsetAsync(sums.address, 0, sums.dtype.itemsize, self._stream.ptr)
             if len(values):
-                cupy.cumsum(self._as_cupy(values), out=found[1:])
+                cupy.cumsum(self._as_cupy(values), out=self._as_cupy(sums.part(1, len(sums))))
 
     def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
         """order = the places of the keys in ascending order, equal ones in their order."""
         with self._active():
             if len(keys):
-                self._as_cupy(order)[:] = cupy.argsort(self._as_cupy(keys), kind="stable")
+                found = cupy.argsort(self._as_cupy(keys), kind="stable")
+                source, kind = int(found.data.ptr), _runtime.memcpyDeviceToDevice
+                _runtime.memcpyAsync(order.address, source, order.size_bytes, kind, self._stream.ptr)
 
     def view(self, array: DeviceArray, owner: object) -> object:
         """The array as CuPy has it, over the same memory; `owner` stays as long as the result does."""
@@ -185,22 +226,34 @@ class CupyDriver:
             self._stream.synchronize()
 
     def load_all(self) -> None:
-        """Compile or load every kernel."""
+        """Compile or load every kernel, CuPy's own among them."""
         with self._active():
             for source in kernel_sources():
                 self._load(source.kernels[0])
+            memory = _Memory(self._malloc(_WARM_UP_BYTES), _WARM_UP_BYTES)
+            _runtime.memsetAsync(memory.address, 0, _WARM_UP_BYTES, self._stream.ptr)
+        words = DeviceArray(memory, memory.address, _WARM_UP_BYTES // 8, np.dtype(np.int64))
+        half = len(words) // 2
+        self.prefix_sums(words.part(0, half - 1), words.part(half, 2 * half))
+        self.sorted_order(words.part(0, half), words.part(half, 2 * half))
 
     def _as_cupy(self, array: DeviceArray, owner: object = None) -> Any:
         memory = cupy.cuda.UnownedMemory(array.address, max(1, array.size_bytes), (array.memory, owner), self.number)
         return cupy.ndarray((len(array),), dtype=array.dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
 
     def _load(self, kernel: str) -> Any:
-        source = next(source for source in kernel_sources() if kernel in source.kernels)
-        module = cupy.cuda.function.Module()
-        module.load(self._cubins.binary(source))
-        self._modules.append(module)
-        self._functions |= {name: module.get_function(name) for name in source.kernels}
-        return self._functions[kernel]
+        with self._loading:  # a background thread may be loading everything
+            if kernel not in self._functions:
+                source = next(source for source in kernel_sources() if kernel in source.kernels)
+                module = cupy.cuda.function.Module()
+                module.load(self._cubins.binary(source))
+                self._modules.append(module)
+                self._functions |= {name: module.get_function(name) for name in source.kernels}
+            return self._functions[kernel]
+
+
+def _allocate_apart(size_bytes: int) -> Any:
+    return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size_bytes), 0)
 
 
 def _word(argument: DeviceArray | float | None) -> np.generic:

@@ -288,10 +288,9 @@ class DeviceImage:
         for target, source, size, owner in zip(*(a.tolist() for a in (targets, sources, sizes, owners)), strict=True):
             mapping = mappings[owner]
             first = source - mapping.address
-            if self._memory.pin(mapping, first, first + size):
-                self._driver.to_device(target, source, size)
-            else:
-                self._ring.to_device(target, source, size)
+            for begin, end, is_pinned in self._memory.parts(mapping, first, first + size):
+                copy = self._driver.to_device if is_pinned else self._ring.to_device
+                copy(target + begin - first, mapping.address + begin, end - begin)
         self._driver.synchronize()  # the rows may be moved when the snapshot is closed
 
 

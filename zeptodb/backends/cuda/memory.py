@@ -56,7 +56,7 @@ class PinnedMemory:
     """Hands out the host's mappings and page-locks, up to a limit, what is copied to the device. Thread-safe.
 
     Attributes:
-        limit_bytes: page-locked bytes at most; beyond it copies go through a staging buffer.
+        limit_bytes: page-locked bytes at most; beyond it copies go through staging buffers, which come on top.
         pinned_bytes: page-locked now.
     """
 
@@ -85,20 +85,35 @@ class PinnedMemory:
             living = [reference() for reference in self._mappings.values()]
         return sorted((mapping for mapping in living if mapping is not None), key=lambda mapping: mapping.address)
 
-    def pin(self, mapping: PinnedMapping, first: int, after: int) -> bool:
-        """Page-lock the slabs that hold bytes `first` to `after` of a mapping; whether they all are."""
+    def parts(self, mapping: PinnedMapping, first: int, after: int) -> list[tuple[int, int, bool]]:
+        """Bytes `first` to `after` of a mapping, cut where slabs meet: begin, end, and whether the part is page-locked.
+
+        Slabs that are not page-locked yet are, as far as the limit allows. CUDA copies host memory that is page-locked
+        by one registration or not at all, so no copy may reach from one part into the next.
+        """
         with self._lock:
             self._clear()
             slabs = range(first // SLAB_BYTES * SLAB_BYTES, after, SLAB_BYTES)
-            pinned = [self._pin_slab(mapping, slab) for slab in slabs]  # each is tried
-            return all(pinned)
+            return [
+                (max(first, slab), min(after, slab + SLAB_BYTES), self._pin_within_limit(mapping, slab))
+                for slab in slabs
+            ]
 
-    def _pin_slab(self, mapping: PinnedMapping, slab: int) -> bool:
+    def pin(self, mapping: PinnedMapping) -> bool:
+        """Page-lock a whole mapping as one slab, beyond the limit unless that is 0; whether it is."""
+        with self._lock:
+            self._clear()
+            return self.limit_bytes > 0 and self._pin(mapping, 0, mapping.size_bytes)
+
+    def _pin_within_limit(self, mapping: PinnedMapping, slab: int) -> bool:
+        size = min(SLAB_BYTES, mapping.size_bytes - slab)
+        if slab not in mapping.slabs and self.pinned_bytes + size > self.limit_bytes:
+            return False
+        return self._pin(mapping, slab, size)
+
+    def _pin(self, mapping: PinnedMapping, slab: int, size: int) -> bool:
         if slab in mapping.slabs:
             return mapping.slabs[slab] > 0
-        size = min(SLAB_BYTES, mapping.size_bytes - slab)
-        if self.pinned_bytes + size > self.limit_bytes:
-            return False
         try:
             self._driver.register(mapping.address + slab, size)
         except DeviceError:  # the system's own limit: not tried again

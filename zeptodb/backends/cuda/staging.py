@@ -70,7 +70,7 @@ class StagingRing:
         if self._base == 0:
             self._mapping = self._memory.map(SLOTS * self._slot_bytes)
             self._base = self._mapping.address
-            self._memory.pin(self._mapping, 0, SLOTS * self._slot_bytes)
+            self._memory.pin(self._mapping)
         slot = self._next % SLOTS
         if self._next and slot == 0:
             self._driver.synchronize()

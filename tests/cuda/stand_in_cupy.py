@@ -1,0 +1,110 @@
+"""A stand-in for CuPy: enough of its interface, as of version 14.2, for the driver to be made and to meet errors.
+
+It computes nothing. What the device was asked for stands in `calls`, and a test makes any of it raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any, Self
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's: no other base, the text begins with the name of the error."""
+
+
+class CUDADriverError(RuntimeError):
+    """Of launches and modules; no relative of CUDARuntimeError."""
+
+
+class NVRTCError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Context:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class StandInCupy(ModuleType):
+    """Attributes: `driver_version` and what `fails` hold: name of a call -> what it raises."""
+
+    def __init__(self) -> None:
+        super().__init__("cupy")
+        self.__spec__ = ModuleSpec("cupy", loader=None)
+        self.driver_version, self.runtime_version, self.devices = 13_000, 13_020, 1
+        self.architectures = (80, 90, 100)
+        self.fails: dict[str, BaseException] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.cumsum = self._call("cumsum")
+        self.argsort = self._call("argsort", lambda: SimpleNamespace(data=SimpleNamespace(ptr=4096)))
+        self.ndarray = lambda shape, dtype, memptr: ("array", shape, dtype, memptr.ptr)
+        self.cuda = SimpleNamespace(
+            runtime=self._runtime(),
+            driver=SimpleNamespace(CUDADriverError=CUDADriverError),
+            nvrtc=SimpleNamespace(
+                NVRTCError=NVRTCError,
+                getVersion=self._call("getVersion", lambda: (13, 0)),
+                getSupportedArchs=lambda: self.architectures,
+                createProgram=self._call("createProgram", lambda: 1),
+                compileProgram=self._call("compileProgram"),
+                getCUBIN=lambda _: b"cubin",
+                getProgramLog=lambda _: "the log",
+                destroyProgram=self._call("destroyProgram"),
+            ),
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            function=SimpleNamespace(
+                Module=lambda: SimpleNamespace(load=self._call("load"), get_function=self._kernel)
+            ),
+            Device=lambda _: Context(),
+            Stream=lambda **_: self._stream(),
+            MemoryPool=lambda: SimpleNamespace(malloc=self._malloc("pool"), free_bytes=lambda: 0),
+            Memory=self._malloc("apart"),
+            MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset),
+            UnownedMemory=lambda address, *_: SimpleNamespace(ptr=address),
+            using_allocator=lambda _: Context(),
+        )
+
+    def _call(self, name: str, answer: Callable[[], Any] = lambda: None) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((name, *arguments, *options.values()))
+            if name in self.fails:
+                raise self.fails[name]
+            return answer()
+
+        return call
+
+    def _runtime(self) -> SimpleNamespace:
+        names = ("memcpyAsync", "memsetAsync", "hostRegister", "hostUnregister")
+        return SimpleNamespace(
+            CUDARuntimeError=CUDARuntimeError,
+            driverGetVersion=lambda: self.driver_version,
+            runtimeGetVersion=lambda: self.runtime_version,
+            getDeviceCount=self._call("getDeviceCount", lambda: self.devices),
+            getDeviceProperties=self._call(
+                "getDeviceProperties", lambda: {"name": b"NVIDIA H200", "major": 9, "minor": 0}
+            ),
+            memGetInfo=lambda: (1 << 30, 2 << 30),
+            memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
+            **{name: self._call(name) for name in names},
+        )  # fmt: skip
+
+    def _stream(self) -> Context:
+        stream: Any = Context()
+        stream.ptr, stream.synchronize = 77, self._call("synchronize")
+        return stream
+
+    def _malloc(self, name: str) -> Callable[[int], Any]:
+        return self._call(name, lambda: SimpleNamespace(ptr=1 << 20))
+
+    def _kernel(self, name: str) -> Callable[..., Any]:
+        return lambda *launched: self._call("launch")(name, *launched)

@@ -1,0 +1,82 @@
+"""What runs on which device, as a table for the manual, made from what the backends themselves claim.
+
+`python -m zeptodb.sql.devices docs/gpu.md` writes it anew between the marks in that page.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from zeptodb.backends.base import AggregateOp
+from zeptodb.backends.cpu.backend import CpuBackend
+from zeptodb.backends.cuda.backend import CudaBackend
+from zeptodb.backends.cuda.driver import Driver
+from zeptodb.backends.cuda.operands import MAX_REGISTERS
+
+BEGIN = "<!-- made by `python -m zeptodb.sql.devices docs/gpu.md`: change the backends, not this table -->"
+END = "<!-- end of the table -->"
+
+_HOST_ONLY = (
+    "time ranges of symbols, by binary search",
+    "ingest, late rows, snapshots",
+    "HAVING, ORDER BY, LIMIT and expressions over an answer's rows",
+    "what DuckDB runs",
+)
+
+
+class _NoDevice:
+    """Stands where a driver does; nothing is run on it."""
+
+    name = "cuda"
+
+
+def table() -> str:
+    """The table in Markdown."""
+    host = CpuBackend(threads=1)
+    cpu, cuda = host.capabilities, CudaBackend(cast(Driver, _NoDevice()), host).capabilities
+    host.close()
+    operators = sorted(cpu.operators | cuda.operators, key=lambda operator: operator.__name__)
+    rows = [
+        (
+            f"`{operator.__name__}`: {_words(operator)}",
+            *("yes" if operator in of.operators else "the CPU" for of in (cpu, cuda)),
+        )
+        for operator in operators
+    ]
+    rows += [
+        ("aggregate functions", _functions(cpu.aggregates), _functions(cuda.aggregates)),
+        ("answers from block summaries", _functions(cpu.summarized), _functions(cuda.summarized)),
+        ("temporaries of an expression", "any number", f"at most {MAX_REGISTERS}; more: the CPU"),
+        *((work, "yes", "the CPU") for work in _HOST_ONLY),
+    ]
+    lines = ["| what | CPU | CUDA |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def _words(operator: type) -> str:
+    """The first sentence of the operator's own description."""
+    first = (inspect.getdoc(operator) or "").partition(".")[0]
+    return first[:1].lower() + " ".join(first[1:].split())
+
+
+def _functions(functions: Iterable[AggregateOp]) -> str:
+    found = set(functions)
+    if found == set(AggregateOp):
+        return f"all {len(found)}"
+    return ", ".join(op.value for op in AggregateOp if op in found) or "none"
+
+
+def written(page: str) -> str:
+    """The page with the table as it is now."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
