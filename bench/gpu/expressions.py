@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.gpu.rows import DAY_NS, DAY_START_NS
-from bench.gpu.work import BOUND, LONG_BAR_ROWS, RARE, SHORT_BAR_ROWS, TOP, Market, bar_width_ns
+from bench.gpu.work import BOUND, LONG_BAR_ROWS, RARE, SHORT_BAR_ROWS, SHORT_FRAME_ROWS, TOP, Market, bar_width_ns
 
 Expression = Callable[[Any, "Arrays"], tuple[Any, ...]]
 
@@ -128,6 +128,14 @@ def select(_: Any, a: Arrays) -> tuple[Any, ...]:
     return a.price[passes], a.volume[passes]
 
 
+def rolling_mean(xp: Any, a: Arrays) -> tuple[Any, ...]:
+    """Differences of running sums, exact for integers; frames begin with their symbol."""
+    after = xp.arange(1, len(a.price) + 1)
+    first = xp.maximum(after - SHORT_FRAME_ROWS, _bounds(xp, a.symbol)[a.symbol])
+    sums = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(a.price)])
+    return ((sums[after] - sums[first]) / (after - first),)
+
+
 ARRAYS: dict[str, tuple[Expression, ...]] = {
     "vwap": (vwap,),
     "filter + aggregate": (filtered,),
@@ -138,6 +146,7 @@ ARRAYS: dict[str, tuple[Expression, ...]] = {
     f"top {TOP} of a column": (top,),
     "sum by dictionary code": (by_code,),
     "select 1 % of the rows": (select,),
+    f"mean of {SHORT_FRAME_ROWS} rows": (rolling_mean,),
 }
 """Per operation the expressions of CuPy; the fastest counts."""
 

@@ -10,7 +10,18 @@ import numpy as np
 
 from bench.gpu.answers import Columns
 from bench.gpu.rows import DAY_START_NS, Rows
-from bench.gpu.work import BOUND, LONG_BAR_ROWS, RARE, SHORT_BAR_ROWS, TOP, Market, bar_width_ns
+from bench.gpu.work import (
+    BOUND,
+    EMA_ALPHA,
+    LONG_BAR_ROWS,
+    LONG_FRAME_ROWS,
+    RARE,
+    SHORT_BAR_ROWS,
+    SHORT_FRAME_ROWS,
+    TOP,
+    Market,
+    bar_width_ns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,11 @@ def duckdb_queries(market: Market) -> dict[str, Query]:
             sorted_by=2,
         )
 
+    def frame(function: str, frame_rows: int) -> Query:
+        window = f"(PARTITION BY symbol ORDER BY timestamp ROWS {frame_rows - 1} PRECEDING)"
+        sql = f"SELECT symbol, timestamp, {function}(price) OVER {window} AS f FROM trades"
+        return query(sql, sorted_by=2, dropped=2)
+
     return {
         "vwap": query(f"SELECT {vwap} FROM trades"),
         "filter + aggregate": query(f"SELECT count(*) AS n, {total} FROM trades WHERE price > {BOUND}"),
@@ -87,6 +103,8 @@ def duckdb_queries(market: Market) -> dict[str, Query]:
         f"top {TOP} of a column": query(f"SELECT price FROM trades ORDER BY price DESC LIMIT {TOP}"),
         "sum by dictionary code": query(f"SELECT venue, {total} FROM trades GROUP BY venue", sorted_by=1),
         "select 1 % of the rows": query(f"SELECT price, volume FROM trades WHERE price >= {RARE}"),
+        f"mean of {SHORT_FRAME_ROWS} rows": frame("avg", SHORT_FRAME_ROWS),
+        f"max of {LONG_FRAME_ROWS:,} rows": frame("max", LONG_FRAME_ROWS),
     }
 
 
@@ -122,4 +140,11 @@ def polars_queries(market: Market) -> dict[str, Query]:
         f"top {TOP} of a column": query(trades.select(price.top_k(TOP).sort(descending=True))),
         "sum by dictionary code": query(trades.group_by("venue").agg(v=volume.sum()), sorted_by=1),
         "select 1 % of the rows": query(trades.filter(price >= RARE).select("price", "volume")),
+        "ema by symbol": query(trades.select(price.ewm_mean(alpha=EMA_ALPHA, adjust=False).over("symbol"))),
+        f"mean of {SHORT_FRAME_ROWS} rows": query(
+            trades.select(price.rolling_mean(SHORT_FRAME_ROWS, min_samples=1).over("symbol"))
+        ),
+        f"max of {LONG_FRAME_ROWS:,} rows": query(
+            trades.select(price.rolling_max(LONG_FRAME_ROWS, min_samples=1).over("symbol"))
+        ),
     }

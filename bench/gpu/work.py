@@ -19,6 +19,9 @@ from zeptodb.backends.base import (
     SelectScan,
     TimeBucket,
     TopScan,
+    WindowFunction,
+    WindowOp,
+    WindowScan,
 )
 from zeptodb.backends.expression import Comparison, Constant, Kind
 
@@ -30,6 +33,8 @@ RARE = FIRST_PRICE + PRICES - PRICES // 100
 
 TOP = 10
 LONG_BAR_ROWS, SHORT_BAR_ROWS = 1_000, 16
+LONG_FRAME_ROWS, SHORT_FRAME_ROWS = 1_000, 20
+EMA_ALPHA = 2 / (20 + 1)
 BAR_BYTES = 450
 """Of a bar on its way: read and written as partial results and as a row of the answer."""
 
@@ -149,6 +154,22 @@ def select(backend: Backend, market: Market) -> Columns:
     return columns_of(backend.select(SelectScan(Scan(rows.snapshot, rows.ranges, rare), outputs)))
 
 
+def ema(backend: Backend, market: Market) -> Columns:
+    return _window(backend, market, WindowFunction(WindowOp.EMA, market.trades.column("price"), alpha=EMA_ALPHA))
+
+
+def rolling_mean(backend: Backend, market: Market) -> Columns:
+    return _window(backend, market, WindowFunction(WindowOp.AVG, market.trades.column("price"), SHORT_FRAME_ROWS))
+
+
+def rolling_max(backend: Backend, market: Market) -> Columns:
+    return _window(backend, market, WindowFunction(WindowOp.MAX, market.trades.column("price"), LONG_FRAME_ROWS))
+
+
+def _window(backend: Backend, market: Market, function: WindowFunction) -> Columns:
+    return columns_of(backend.window(WindowScan(_scan(market.trades), (function,))))
+
+
 def _scan(rows: Rows) -> Scan:
     return Scan(rows.snapshot, rows.ranges)
 
@@ -164,5 +185,8 @@ OPERATIONS = (
     Operation(f"top {TOP} of a column", 8, top, 2.5),
     Operation("sum by dictionary code", 12, by_code, 4.0),
     Operation("select 1 % of the rows", 8.32, select),
+    Operation("ema by symbol", 24, ema, 7.0),
+    Operation(f"mean of {SHORT_FRAME_ROWS} rows", 16, rolling_mean, 5.5),
+    Operation(f"max of {LONG_FRAME_ROWS:,} rows", 16, rolling_max, 5.5),
 )
-"""With the floors and targets of the table in the design; of the last, a filter's column and what passes it."""
+"""With the floors and targets of the table in the design; of `select`, a filter's column and what passes it."""
