@@ -16,7 +16,7 @@ DEPENDENCIES := $(VENV)/.dependencies
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-server lock format clean
+.PHONY: help venv demo test check sanitize bench bench-server lock format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc) CUDA kernels
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python ci/kernels
+
+sanitize: $(INSTALLED)  ## run the emulated CUDA kernels under g++'s ASan, UBSan and TSan (2-5 minutes)
+	@$(BIN)/python ci/sanitize
 
 bench-server: $(INSTALLED)  ## measure the server over the loopback; BENCH_ARGS="..." is passed on
 	$(BIN)/python -m bench.server $(BENCH_ARGS)

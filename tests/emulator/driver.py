@@ -13,7 +13,7 @@ import numpy as np
 
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, OutOfDeviceMemoryError, address_of
 
-from .build import build
+from .build import VARIANT, build
 
 BLOCK_THREADS = 64
 _LAUNCH = Lock()
@@ -55,7 +55,7 @@ class EmulatedView:
 class EmuDriver:
     """One emulated device with `memory_limit` bytes of memory."""
 
-    def __init__(self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = "plain") -> None:
+    def __init__(self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = VARIANT) -> None:
         self.name = "emu"
         self.device = f"emulated GPU {number}"
         self.number = number
