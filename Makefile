@@ -29,7 +29,7 @@ demo: $(INSTALLED)  ## run the demo; DEMO_ARGS="..." is passed on
 test: $(INSTALLED)  ## run the tests; TEST_ARGS="-k asof" is passed on
 	$(BIN)/python -m pytest -q $(TEST_ARGS)
 
-check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc) CUDA kernels, changing nothing
+check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc, NVRTC) CUDA kernels, changing nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

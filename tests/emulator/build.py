@@ -75,10 +75,11 @@ extern "C" int emulator_find(const char* name, int* parameters) {{
 }}
 
 extern "C" int emulator_launch(
-    int kernel, int64_t blocks, int64_t threads, void** arguments, const int64_t* extents, int64_t extent_count,
-    uint64_t seed
+    int kernel, int64_t blocks, int64_t first, int64_t count, int64_t threads, void** arguments,
+    const int64_t* extents, int64_t extent_count, uint64_t seed
 ) {{
-    return emulator::launch(KERNELS[kernel], blocks, threads, arguments, extents, extent_count, seed);
+    return emulator::launch(
+        KERNELS[kernel], blocks, first, count, threads, arguments, extents, extent_count, seed);
 }}
 
 extern "C" void* emulator_allocate(uint64_t size) {{

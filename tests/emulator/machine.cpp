@@ -258,8 +258,8 @@ static void run_block(unsigned block) {
 }
 
 int launch(
-    const Kernel& kernel, int64_t blocks, int64_t threads, void** arguments, const int64_t* extents,
-    int64_t extent_count, uint64_t seed
+    const Kernel& kernel, int64_t blocks, int64_t first, int64_t count, int64_t threads, void** arguments,
+    const int64_t* extents, int64_t extent_count, uint64_t seed
 ) {
     machine.kernel = kernel.name;
     machine.entry = kernel.entry;
@@ -275,11 +275,10 @@ int launch(
     if (machine.fibers.size() < (size_t)threads) machine.fibers.resize(threads);
     machine.current = &machine.main;
     sanitizers::begin_launch(machine.main.trace);
-    uint64_t first = machine.next_random() % blocks;
+    uint64_t turn = machine.next_random() % count;
     bool is_reversed = machine.next_random() & 1;
-    for (int64_t b = 0; b < blocks && !machine.has_failed; ++b) {
-        uint64_t block = (first + (is_reversed ? blocks - b : b)) % blocks;
-        run_block((unsigned)block);
+    for (int64_t b = 0; b < count && !machine.has_failed; ++b) {
+        run_block((unsigned)(first + (turn + (is_reversed ? count - b : b)) % count));
     }
     sanitizers::end_launch();
     return machine.has_failed;

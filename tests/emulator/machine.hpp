@@ -103,9 +103,10 @@ struct Kernel {
     Entry entry;
 };
 
-// Run a kernel; 0, or 1 with the reason in `message`. Device memory is `extent_count` pairs of begin and end.
+// Run the blocks `first` to `first + count` of a grid of `blocks`; 0, or 1 with the reason in `message`. Device memory is
+// `extent_count` pairs of begin and end.
 int launch(
-    const Kernel& kernel, int64_t blocks, int64_t threads, void** arguments, const int64_t* extents,
+    const Kernel& kernel, int64_t blocks, int64_t first, int64_t count, int64_t threads, void** arguments, const int64_t* extents,
     int64_t extent_count, uint64_t seed);
 
 }  // namespace emulator

@@ -61,7 +61,7 @@ inline void fence() {}
 
 #elif defined(EMULATOR_THREAD)
 
-constexpr size_t MOST_FIBERS = 6000;  // of 8,128 that there can be
+constexpr size_t MOST_FIBERS = 2048;  // each has mappings of its own, of which a process may have 65,530
 constexpr size_t OBJECTS = 4096;
 constexpr size_t USED_STACK_BYTES = 32 * 1024;
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 Variant = Literal["plain", "address", "thread"]
-Catcher = Literal["answers", "emulator", "address", "thread", "compiler"]
+Catcher = Literal["answers", "emulator", "address", "thread", "crash", "compiler"]
 LIBRARIES: dict[Variant, tuple[str, ...]] = {
     "plain": (),
     "address": ("libasan.so", "libstdc++.so"),
@@ -112,7 +112,7 @@ def _judged(code: int, output: str, seconds: float) -> Run:
         found = pattern.search(output)
         if found:
             return Run(passed, catcher, _excerpt(output, found.start()), seconds)
-    return Run(passed, "answers", output[-4000:], seconds)
+    return Run(passed, "crash" if code < 0 else "answers", output[-4000:], seconds)
 
 
 def _excerpt(output: str, place: int) -> str:
