@@ -56,9 +56,9 @@ def assert_equal_rows(found: list[tuple[object, ...]], expected: list[tuple[obje
 
 
 class Rounds:
-    """Does the same to two Pipelines and compares their answers."""
+    """Does the same to two Pipelines, or more, and compares the answers of two."""
 
-    def __init__(self, seed: int, pair: tuple[Pipeline, Pipeline]) -> None:
+    def __init__(self, seed: int, pair: tuple[Pipeline, ...]) -> None:
         self.rng = np.random.default_rng(seed)
         self.pair = pair
         self.now = 1000
