@@ -16,7 +16,7 @@ DEPENDENCIES := $(VENV)/.dependencies
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-server lock format clean
+.PHONY: help venv demo test check sanitize bench bench-server lock format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,12 +29,15 @@ demo: $(INSTALLED)  ## run the demo; DEMO_ARGS="..." is passed on
 test: $(INSTALLED)  ## run the tests; TEST_ARGS="-k asof" is passed on
 	$(BIN)/python -m pytest -q $(TEST_ARGS)
 
-check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc) CUDA kernels, changing nothing
+check: $(INSTALLED)  ## lint, format, types, layers and (with nvcc, NVRTC) CUDA kernels, changing nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python ci/kernels
+
+sanitize: $(INSTALLED)  ## run the emulated CUDA kernels under g++'s ASan, UBSan and TSan (2-5 minutes)
+	@$(BIN)/python ci/sanitize
 
 bench-server: $(INSTALLED)  ## measure the server over the loopback; BENCH_ARGS="..." is passed on
 	$(BIN)/python -m bench.server $(BENCH_ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -363,7 +364,12 @@ def _warm_up_in_background(pipeline: Pipeline) -> None:
     name = pipeline.backend.name
     if name not in _warmed_backends:
         _warmed_backends.add(name)
-        Thread(target=pipeline.warm_up, name="zeptodb-warm-up", daemon=True).start()
+        Thread(target=_warm_up_quietly, args=[pipeline], name="zeptodb-warm-up", daemon=True).start()
+
+
+def _warm_up_quietly(pipeline: Pipeline) -> None:
+    with suppress(ZeptoError):  # the first query that needs what is missing says so
+        pipeline.warm_up()
 
 
 def _symbols_in_words(table: Table) -> str:

@@ -210,3 +210,11 @@ def test_large_scan_with_predicate_agrees_with_numpy(backend: Backend) -> None:
     np.testing.assert_array_equal(found[0].values, prices[chosen][1000:61_000])
     np.testing.assert_array_equal(found[1].values, sizes[chosen][1000:61_000])
     np.testing.assert_array_equal(found[2].values, (prices[chosen] ** 2)[1000:61_000])
+
+
+def test_a_few_rows_of_several_tiles_agree_with_numpy(backend: Backend) -> None:
+    table = random_table(9, (3_000, 17, 4_000), time_span=10**9)
+    scan = Scan(table.snapshot, table.all_rows(), Comparison(">", table.column("f64"), Constant(120.0, Kind.FLOAT)))
+    found = backend.select(SelectScan(scan, (table.column("f64"),), offset=900, limit=40))
+    prices = np.concatenate([s.values[3] for s in table.segments])
+    np.testing.assert_array_equal(found[0].values, prices[prices > 120.0][900:940])

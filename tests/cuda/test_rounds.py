@@ -14,6 +14,10 @@ from zeptodb.config import PipelineConfig
 from zeptodb.pipeline import Pipeline
 
 ARENA = 64 * 1024
+GAMES = 4
+"""Independent ones, which share the rounds asked for with --rounds."""
+SOME_ROUNDS = 100
+"""In so many there is a batch that goes up by the scatter kernel."""
 QUERIES = (
     (
         "SELECT symbol, count(*), sum(volume), vwap(price, volume), first(price), last(price), min(price), max(volume) "
@@ -58,9 +62,9 @@ def assert_equal_rows(found: list[tuple[object, ...]], expected: list[tuple[obje
 
 
 class Rounds:
-    """Does the same to two Pipelines and compares their answers."""
+    """Does the same to two Pipelines, or more, and compares the answers of two."""
 
-    def __init__(self, seed: int, pair: tuple[Pipeline, Pipeline]) -> None:
+    def __init__(self, seed: int, pair: tuple[Pipeline, ...]) -> None:
         self.rng = np.random.default_rng(seed)
         self.pair = pair
         self.now = 1000
@@ -116,13 +120,24 @@ def run(seed: int, rounds: int, driver: EmuDriver, make_pipeline: Callable[..., 
     return emu
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("game", range(GAMES))
 def test_answers_are_the_cpus_after_every_change(
-    seed: int, driver: EmuDriver, make_pipeline: Callable[..., Pipeline]
+    game: int,
+    driver: EmuDriver,
+    make_pipeline: Callable[..., Pipeline],
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    emu = run(seed, 250, driver, make_pipeline)
+    rounds, seed = pytestconfig.getoption("rounds") // GAMES, pytestconfig.getoption("round_seed") + game
+    emu = run(seed, rounds, driver, make_pipeline)
     assert not emu.backend.host_runs
-    assert emu.backend.image.stats.by_kernel > 0
+    stats = emu.backend.image.stats
+    assert stats.by_kernel > 0 or rounds < SOME_ROUNDS
+    record_property(
+        "rounds",
+        f"{rounds} of seed {seed} on emu, all as on cpu: {emu.backend.device_runs:,} operators, "
+        f"{driver.launches:,} launches, {stats.ranges:,} ranges brought up",
+    )
 
 
 def test_little_device_memory_gives_the_same_answers(make_pipeline: Callable[..., Pipeline]) -> None:

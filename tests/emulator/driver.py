@@ -13,7 +13,7 @@ import numpy as np
 
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, OutOfDeviceMemoryError, address_of
 
-from .build import build
+from .build import VARIANT, build
 
 BLOCK_THREADS = 64
 _LAUNCH = Lock()
@@ -55,7 +55,7 @@ class EmulatedView:
 class EmuDriver:
     """One emulated device with `memory_limit` bytes of memory."""
 
-    def __init__(self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = "plain") -> None:
+    def __init__(self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = VARIANT) -> None:
         self.name = "emu"
         self.device = f"emulated GPU {number}"
         self.number = number
@@ -122,13 +122,20 @@ class EmuDriver:
         ctypes.memset(target, 0, size_bytes)
 
     def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+        blocks = -(-threads // BLOCK_THREADS)
+        self.launch_blocks(kernel, blocks, range(blocks), arguments)
+
+    def launch_blocks(
+        self, kernel: str, grid: int, blocks: range, arguments: Sequence[DeviceArray | int | float | None]
+    ) -> None:
+        """Run some neighbouring blocks of a grid, so that one of 2^31 threads and more can be tried."""
         parameters = ctypes.c_int()
         number = self.library.emulator_find(kernel.encode(), ctypes.byref(parameters))
         if number < 0:
             raise EmulatorError(f"there is no kernel {kernel}")
         if parameters.value != len(arguments):
             raise EmulatorError(f"kernel {kernel} has {parameters.value} parameters, got {len(arguments)}")
-        if threads == 0:
+        if not blocks:
             return
         words = np.array([self._word(kernel, argument) for argument in arguments], dtype=np.int64)
         pointers = address_of(words) + 8 * np.arange(len(words), dtype=np.int64)
@@ -136,7 +143,7 @@ class EmuDriver:
             self.launches += 1
             extents = np.array([self._begins, self._ends], dtype=np.int64).T.reshape(-1)
             failed = self.library.emulator_launch(
-                number, -(-threads // BLOCK_THREADS), BLOCK_THREADS, ctypes.c_void_p(address_of(pointers)),
+                number, grid, blocks.start, len(blocks), BLOCK_THREADS, ctypes.c_void_p(address_of(pointers)),
                 ctypes.c_void_p(address_of(extents)), len(extents) // 2, next(_SEEDS),
             )  # fmt: skip
             if failed:
@@ -210,7 +217,7 @@ def _load(path: object) -> ctypes.CDLL:
     library.emulator_free.argtypes = [ctypes.c_void_p]
     library.emulator_find.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     library.emulator_launch.argtypes = [
-        ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64,
+        ctypes.c_int, *4 * [ctypes.c_int64], ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64,
     ]  # fmt: skip
     library.emulator_message.restype = ctypes.c_char_p
     return library

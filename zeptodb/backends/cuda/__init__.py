@@ -23,7 +23,10 @@ def open_device() -> CupyDriver:
     try:
         from zeptodb.backends.cuda.cupy_driver import CupyDriver, find_device
     except ImportError as error:
-        raise BackendUnavailableError(f"CuPy is installed, but cannot be imported: {error}") from error
+        raise BackendUnavailableError(
+            f"CuPy is installed, but cannot be imported ({error}); remove it and install the one for your CUDA: "
+            "pip install 'zeptodb[cuda13]', or 'zeptodb[cuda12]' for CUDA 12."
+        ) from error
     return CupyDriver(find_device(None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable
 from threading import RLock
@@ -27,7 +28,7 @@ from zeptodb.backends.base import (
 from zeptodb.backends.cuda.aggregate import aggregate
 from zeptodb.backends.cuda.asof import asof_join
 from zeptodb.backends.cuda.columns import DeviceColumns
-from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError, forked_error
 from zeptodb.backends.cuda.group import group
 from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.backends.cuda.memory import PinnedMemory
@@ -82,6 +83,7 @@ class CudaBackend:
         self.device_runs = 0
         self.host_runs: Counter[str] = Counter()
         self._lock = RLock()
+        self._process = os.getpid()
         self._key = f"device columns {next(_NUMBERS)}"
 
     def __repr__(self) -> str:
@@ -143,6 +145,8 @@ class CudaBackend:
 
     def _on_device(self, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
         """The answer of the device, or of the host where the device cannot give one."""
+        if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
+            raise forked_error()
         with self._lock:
             self.image.begin_query()
             try:

@@ -273,8 +273,8 @@ def _compile(source: KernelSource, options: tuple[str, ...]) -> bytes:
         return bytes(nvrtc.getCUBIN(program))
     except nvrtc.NVRTCError as error:
         raise KernelCompileError(
-            f"NVRTC {'.'.join(map(str, nvrtc.getVersion()))} cannot compile {source.name}.cu; report this with its "
-            f"message:\n{nvrtc.getProgramLog(program)}"
+            f'NVRTC {".".join(map(str, nvrtc.getVersion()))} cannot compile {source.name}.cu; use backend="cpu" '
+            f"meanwhile, and report this with its message:\n{nvrtc.getProgramLog(program)}"
         ) from error
     finally:
         nvrtc.destroyProgram(program)

@@ -73,6 +73,8 @@ class PinnedMemory:
     def map(self, size_bytes: int) -> PinnedMapping:
         """Map at least `size_bytes` of zeroed memory; raises MemoryError when the system has none."""
         mapping = PinnedMapping(self, self._inner.map(size_bytes))
+        if os.getpid() != self._process:  # no device will see it, and a thread of the parent may have held the lock
+            return mapping
         with self._lock:
             self._clear()
             self._mappings[mapping.serial] = weakref.ref(mapping)
@@ -125,6 +127,8 @@ class PinnedMemory:
 
     def forget(self, serial: int, slabs: dict[int, int], inner: Mapping) -> None:
         """A mapping goes: at once, or, when somebody is at work here, with the next call."""
+        if os.getpid() != self._process:  # nothing of it is page-locked here
+            return
         self._gone.append((serial, slabs, inner))
         if self._lock.acquire(blocking=False):
             try:
@@ -139,6 +143,6 @@ class PinnedMemory:
             self._mappings.pop(serial, None)
             self.pinned_bytes -= sum(slabs.values())
             for slab, size in slabs.items():
-                if size and os.getpid() == self._process:  # the driver does not survive a fork
+                if size:
                     with suppress(DeviceError):  # there is nobody to tell
                         self._driver.unregister(inner.address + slab)
