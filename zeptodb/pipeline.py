@@ -26,6 +26,7 @@ from zeptodb.errors import (
     PipelineStoppedError,
     ZeptoError,
 )
+from zeptodb.imports import collector_paused
 from zeptodb.ingest.append import SiftedBatch, frame_batch, row_error, sift_trades, trades_batch
 from zeptodb.ingest.frame import read_frame
 from zeptodb.ingest.infer import infer_schema
@@ -321,7 +322,8 @@ class Pipeline(DirectQueries):
         query_id: what `running_queries` and `cancel` shall know it by; None: a number.
         """
         if self._executor is None:
-            from zeptodb.sql import QueryExecutor
+            with collector_paused():
+                from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
         return self._executor.execute(sql, params, timeout, timestamps=timestamps, query_id=query_id)
@@ -369,7 +371,8 @@ def _symbols_in_words(table: Table) -> str:
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
     if name not in {"auto", "cpu", "cuda"}:
         raise ConfigError(f'backend is {name!r}; allowed: "auto", "cpu", "cuda".')
-    from zeptodb.backends.cpu.backend import CpuBackend
+    with collector_paused():
+        from zeptodb.backends.cpu.backend import CpuBackend
 
     host = CpuBackend(threads=config.num_threads, summaries=config.summaries)
     if name != "cuda":

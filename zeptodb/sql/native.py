@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,13 @@ from zeptodb.sql.evaluate import evaluate, true_rows
 from zeptodb.sql.order import SortKey, sort_order
 from zeptodb.sql.plan import AggregatePlan, Finish, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, Slot, TableScan
 from zeptodb.sql.string_codes import with_codes
-from zeptodb.sql.trace import Device
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
+
+if TYPE_CHECKING:
+    from zeptodb.sql.trace import Device
 
 Int64Array = npt.NDArray[np.int64]
 ResultColumn = tuple[str, Vector, Dictionary | None]
@@ -81,8 +84,7 @@ _REASONS: dict[type[Exception], str] = {
 Open = Callable[[Table], AbstractContextManager[Snapshot]]
 
 
-@dataclass(frozen=True, slots=True)
-class NativeAnswer:
+class NativeAnswer(NamedTuple):
     """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading."""
 
     columns: list[ResultColumn]
@@ -90,8 +92,7 @@ class NativeAnswer:
     summarized_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Slots:
+class _Slots(NamedTuple):
     """What an operator left: one vector and, for strings, one dictionary per slot."""
 
     vectors: list[Vector]
