@@ -108,7 +108,10 @@ def __getattr__(name: str) -> object:
     """Import the module that defines a public name when the name is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'zeptodb' has no attribute {name!r}")
-    value: object = getattr(import_module(f"zeptodb.{_HOMES.get(name, 'errors')}"), name)
+    from zeptodb.imports import collector_paused
+
+    with collector_paused():
+        value: object = getattr(import_module(f"zeptodb.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 

@@ -27,6 +27,7 @@ from zeptodb.errors import (
     PipelineStoppedError,
     ZeptoError,
 )
+from zeptodb.imports import collector_paused
 from zeptodb.ingest.append import SiftedBatch, frame_batch, row_error, sift_trades, trades_batch
 from zeptodb.ingest.frame import read_frame
 from zeptodb.ingest.infer import infer_schema
@@ -324,7 +325,8 @@ class Pipeline(DirectQueries):
         shares_memory: do not copy runs of stored rows; see `QueryResult.to_encoded_arrow`.
         """
         if self._executor is None:
-            from zeptodb.sql import QueryExecutor
+            with collector_paused():
+                from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
         return self._executor.execute(
@@ -379,7 +381,8 @@ def _symbols_in_words(table: Table) -> str:
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
     if name not in {"auto", "cpu", "cuda"}:
         raise ConfigError(f'backend is {name!r}; allowed: "auto", "cpu", "cuda".')
-    from zeptodb.backends.cpu.backend import CpuBackend
+    with collector_paused():
+        from zeptodb.backends.cpu.backend import CpuBackend
 
     host = CpuBackend(threads=config.num_threads, summaries=config.summaries)
     if name != "cuda":

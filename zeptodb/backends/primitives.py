@@ -7,8 +7,8 @@ The constants belong to the kernels that accumulate, so that this file counts as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,7 @@ _DOTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the kernels need to compute a list of aggregates.
 
     Attributes:
@@ -119,8 +118,7 @@ class Plan:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Primitive:
+class _Primitive(NamedTuple):
     opcode: int
     operands: tuple[Node, ...] = ()
 

@@ -139,8 +139,7 @@ class Section(NamedTuple):
     registers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """Instructions for a kernel.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +50,7 @@ def trades_batch(
     return _batch(schema, by_name, values["symbols"].rows, table, scalings)
 
 
-@dataclass(frozen=True, slots=True)
-class SiftedBatch:
+class SiftedBatch(NamedTuple):
     """What `sift_trades` makes of rows.
 
     Attributes:

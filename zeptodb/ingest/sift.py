@@ -7,8 +7,7 @@ apart at once, and only what is left then is halved until single rows stand out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +32,7 @@ _KINDS: dict[ColumnType, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a column of rows is to become.
 
     Attributes:

@@ -6,8 +6,7 @@ import datetime as dt
 import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -182,8 +181,7 @@ def _moment(timestamp: object) -> int:
     return _in_int64(operator.index(timestamp), "timestamp")
 
 
-@dataclass(frozen=True, slots=True)
-class TickColumns:
+class TickColumns(NamedTuple):
     """Ticks that can be appended together: one target, and all or none with a timestamp.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +14,14 @@ Kind = Literal["integer", "float", "bool", "timestamp", "string", "decimal", "nu
 Validity = npt.NDArray[np.bool_] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decimals:
+class Decimals(NamedTuple):
     """Decimal numbers: `unscaled / 10**digits`, unscaled as int64, or as Python ints where int64 is too small."""
 
     unscaled: npt.NDArray[Any]
     digits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(NamedTuple):
     """One column as it was given.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -28,8 +28,7 @@ from zeptodb.types import ColumnType
 KEY_TYPES = frozenset({SqlType.VARCHAR, SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP, SqlType.BOOLEAN})
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
+class _Keys(NamedTuple):
     """What a statement groups by."""
 
     symbol: BoundExpression | None = None

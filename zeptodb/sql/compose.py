@@ -12,20 +12,10 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from zeptodb.errors import ZeptoError
+from zeptodb.sql.duckdb_plan import Leaf
 from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.parameters import Parameters, bind
-from zeptodb.sql.plan import (
-    AggregatePlan,
-    JoinedPlan,
-    JoinPlan,
-    Leaf,
-    Output,
-    Plan,
-    Planned,
-    Reason,
-    SelectPlan,
-    WindowPlan,
-)
+from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Output, Plan, Planned, Reason, SelectPlan, WindowPlan
 from zeptodb.sql.prepare import is_volatile, prepare
 from zeptodb.sql.relations import KIND_OF_COLUMN, Columns
 from zeptodb.sql.rewrites.group_by_all import group_by_all

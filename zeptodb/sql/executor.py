@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlglot import exp
 
@@ -36,13 +35,13 @@ from zeptodb.sql.result import QueryResult
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.scanned_bytes import scanned_bytes
 from zeptodb.sql.source_text import NOT_AS_WRITTEN, query_error
-from zeptodb.sql.trace import Trace
 from zeptodb.sql.view_names import inline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from zeptodb.sql.fallback import FallbackAnswer
+    from zeptodb.sql.trace import Trace
 
 Timestamps = Literal["ns", "datetime"]
 
@@ -50,8 +49,7 @@ _CHARACTERS_PER_LEVEL = 8
 """A statement of so many levels, or of so long a chain of operators, has at least so many times as many characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(NamedTuple):
     """One statement with all that it is run with; None as the statement stands for one that is not parsed yet.
 
     is_part: whether it is part of a statement, whose text that is then.
@@ -427,6 +425,7 @@ class QueryExecutor:
 
     def _analyze(self, request: _Request) -> QueryResult:
         from zeptodb.sql.explain import text_column
+        from zeptodb.sql.trace import Trace
 
         started = time.perf_counter_ns()
         is_query = isinstance(request.parsed, exp.Query)

@@ -29,18 +29,8 @@ from zeptodb.backends.expression import (
     ToFloat,
 )
 from zeptodb.sql.bound import StringCode, StringCodeList
-from zeptodb.sql.plan import (
-    AggregatePlan,
-    DuckdbPlan,
-    JoinedPlan,
-    JoinPlan,
-    Plan,
-    Reason,
-    SelectPlan,
-    TableRead,
-    TableScan,
-    WindowPlan,
-)
+from zeptodb.sql.duckdb_plan import DuckdbPlan, TableRead
+from zeptodb.sql.plan import AggregatePlan, JoinedPlan, JoinPlan, Plan, Reason, SelectPlan, TableScan, WindowPlan
 from zeptodb.sql.source_text import line_and_column
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import ColumnType, Schema

@@ -11,10 +11,10 @@ from sqlglot import exp
 
 from zeptodb.sql import duckdb_errors, duckdb_session, information_schema
 from zeptodb.sql.constants import now_ns
+from zeptodb.sql.duckdb_plan import DuckdbPlan, TableRead
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.file_columns import columns_of_file
 from zeptodb.sql.parameters import Parameters, bind
-from zeptodb.sql.plan import DuckdbPlan, TableRead
 from zeptodb.sql.prepare import FindTable, prepare
 from zeptodb.sql.register import Lease, arrow_table, rows_within
 from zeptodb.sql.relations import Columns, ValueKind

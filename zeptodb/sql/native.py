@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +45,13 @@ from zeptodb.sql.plan import (
     WindowPlan,
 )
 from zeptodb.sql.string_codes import with_codes
-from zeptodb.sql.trace import Device
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
+
+if TYPE_CHECKING:
+    from zeptodb.sql.trace import Device
 
 Int64Array = npt.NDArray[np.int64]
 ResultColumn = tuple[str, Vector, Dictionary | None]
@@ -96,8 +99,7 @@ _REASONS: dict[type[Exception], str] = {
 Open = Callable[[Table], AbstractContextManager[Snapshot]]
 
 
-@dataclass(frozen=True, slots=True)
-class NativeAnswer:
+class NativeAnswer(NamedTuple):
     """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading.
 
     `right_rows` are those of the right side of a join.
@@ -109,8 +111,7 @@ class NativeAnswer:
     right_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Slots:
+class _Slots(NamedTuple):
     """What an operator left: one vector and, for strings, one dictionary per slot."""
 
     vectors: list[Vector]
@@ -220,7 +221,7 @@ def _run_window(plan: WindowPlan, engine: Device, open_table: Open) -> NativeAns
         scan = scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
         rows_scanned = scan.ranges.rows
         if plan.storage_order == "ascending":
-            finish = replace(finish, order=())
+            finish = finish._replace(order=())
         if finish.order and rows_scanned > MAX_SORTED_ROWS:
             raise SortTooLargeError
         if finish.limit is not None and not finish.order and scan.predicate is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,7 @@ _WORTHWHILE = 4
 """Only if fewer than one row in this many is wanted does it pay to look for candidates before sorting."""
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey:
+class SortKey(NamedTuple):
     """One column to sort by; `dictionary` holds the strings of STRING codes."""
 
     vector: Vector

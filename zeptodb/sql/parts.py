@@ -9,9 +9,10 @@ from dataclasses import replace
 import pyarrow as pa
 
 from zeptodb.sql import fallback, native
+from zeptodb.sql.duckdb_plan import DuckdbPlan
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.fallback import FallbackAnswer, Leases
-from zeptodb.sql.plan import DuckdbPlan, Plan
+from zeptodb.sql.plan import Plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.scanned_bytes import scanned_bytes
 from zeptodb.sql.trace import Trace, TracedEngine

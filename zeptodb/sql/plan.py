@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zeptodb.backends.base import Aggregate, TimeBucket, WindowFunction
 from zeptodb.backends.expression import ColumnRef, Expression
-from zeptodb.sql.relations import Bounds, Columns, EmaColumn
 from zeptodb.types import ColumnType, Schema
 
 if TYPE_CHECKING:
+    from zeptodb.sql.duckdb_plan import DuckdbPlan
     from zeptodb.sql.template import Template
 
 Symbol = int | str
@@ -23,8 +23,7 @@ Side = Literal["left", "right"]
 StorageOrder = Literal["ascending", "descending"] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a statement is not native, and where in its text (None: no place).
 
     `is_error` says that no engine can run it: should DuckDB fail too, this is the better message.
@@ -59,8 +58,7 @@ class TableScan:
     is_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One column that an operator leaves.
 
     Attributes:
@@ -74,8 +72,7 @@ class Slot:
     side: Side = "left"
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One column of the answer; `dictionary_slot` is the slot whose strings a STRING output shows."""
 
     name: str
@@ -84,8 +81,7 @@ class Output:
     dictionary_slot: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderKey:
+class OrderKey(NamedTuple):
     """One key of ORDER BY over the slots; `dictionary_slot` as in Output."""
 
     expression: Expression
@@ -94,8 +90,7 @@ class OrderKey:
     dictionary_slot: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """Steps over the slots, in this order: keep rows where `predicate` is true, sort, skip `offset`, take `limit`."""
 
     outputs: tuple[Output, ...]
@@ -177,65 +172,6 @@ class JoinedPlan:
 
 
 Plan = SelectPlan | WindowPlan | AggregatePlan | JoinPlan | JoinedPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A part of a statement that runs natively and whose rows DuckDB is handed under a name.
-
-    `offset` is the place of that part in the statement's text (None: no place).
-    """
-
-    name: str
-    plan: Plan
-    offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TableRead:
-    """Rows of a table of ours that DuckDB reads as the table `view`.
-
-    Attributes:
-        view: the name in DuckDB's statement.
-        table, schema: the table, with the schema that it had when the plan was made.
-        columns: indexes of the columns that the statement can name.
-        bounds: rows that can matter.
-        row_name: of the column of row numbers; None: not needed.
-        keep: of rows with equal symbol and time only the last arrived, or all.
-        fraction: the share of the rows that SAMPLE leaves; None: all.
-        emas: further columns, of moving averages.
-    """
-
-    view: str
-    table: str
-    schema: Schema = field(repr=False)
-    columns: tuple[int, ...]
-    bounds: Bounds
-    row_name: str | None
-    keep: Literal["all", "last"]
-    fraction: float | None = None
-    emas: tuple[EmaColumn, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DuckdbPlan:
-    """A statement that DuckDB runs over what native leaves left and over rows of our tables.
-
-    Attributes:
-        sql: in DuckDB's words.
-        leaves: run first.
-        reads: of our tables.
-        columns: names and kinds of the answer's columns; None: unknown.
-        placeholders: names of the parameters that `sql` has.
-        shows_schemas: whether it looks at information_schema, which is to know all tables.
-    """
-
-    sql: str
-    leaves: tuple[Leaf, ...]
-    reads: tuple[TableRead, ...]
-    columns: Columns
-    placeholders: frozenset[str]
-    shows_schemas: bool
 
 
 @dataclass(frozen=True, slots=True)

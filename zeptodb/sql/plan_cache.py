@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from sqlglot import exp
 
@@ -26,8 +25,7 @@ CACHED_STATEMENTS = 512
 Entry = TypeVar("Entry")
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(NamedTuple):
     """What a plan was made for: the version of the catalog, and schemas by the name of their table."""
 
     catalog_version: int
@@ -41,8 +39,7 @@ class Validity:
         return all(table is not None and table.schema is schema for table, schema in tables)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A statement that has been parsed and, unless it holds the present moment, planned.
 
     Attributes:
@@ -56,8 +53,7 @@ class Prepared:
     validity: Validity
 
 
-@dataclass(frozen=True, slots=True)
-class _Slots:
+class _Slots(NamedTuple):
     """What cannot be exchanged in a shape: literals by number, and parameters by name."""
 
     literals: tuple[int, ...]
@@ -79,8 +75,7 @@ class _Slots:
         return lifted.shape, tuple([texts[k] for k in self.literals]), tuple([params[k] for k in self.parameters])
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(NamedTuple):
     """A template, and the number of the literal or the name of the parameter at each of its places."""
 
     template: Template

@@ -9,8 +9,8 @@ from sqlglot import exp
 
 from zeptodb.errors import UnknownTableError, unknown_table
 from zeptodb.sql import duckdb_errors, information_schema
+from zeptodb.sql.duckdb_plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.expand import ColumnsOf, Expansion, FindTable, expand, no_columns
-from zeptodb.sql.plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.relations import Columns, Occurrence
 from zeptodb.sql.source_text import NOT_AS_WRITTEN, pointed
 from zeptodb.types import Schema

@@ -8,8 +8,7 @@ by the same functions that the binder uses, so that types, ranges and rejections
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from sqlglot import exp
@@ -33,8 +32,7 @@ Recipe = Callable[[Values], Bound | None]
 """Builds an expression from literals; None when it has no native form with these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """A plan without its scan.
 
     Attributes:

@@ -6,8 +6,7 @@ look-up costs in proportion to the batch and never to the table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ MINIMUM_HASH_BITS = 4
 SEGMENT_COUNT, SLOT_COUNT, LATE_COUNT = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where the rows of a batch go.
 
     Attributes:

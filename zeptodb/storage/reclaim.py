@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from dataclasses import dataclass
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +59,7 @@ class Pin:
         self.release()
 
 
-@dataclass(slots=True)
-class _Retired:
+class _Retired(NamedTuple):
     epoch: int
     addresses: Int64Array
     sizes: Int64Array

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,7 @@ _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 _NO_COLUMNS = np.empty((0, 2), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """How partial results, one per piece, make groups.
 
     Attributes:

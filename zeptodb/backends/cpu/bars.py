@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ _NEAR_ROWS = 1024
 _FEW_ROWS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
+class Bars(NamedTuple):
     """Ranges of rows with one bucket each, in the order of the given ranges and of time.
 
     Attributes:

@@ -11,8 +11,7 @@ here, so that LLVM need not find out by itself (and spend seconds on it) that th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -30,8 +29,7 @@ _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 Element = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class _Operation:
+class _Operation(NamedTuple):
     """Attributes: types of the operands and the result, and (builder, *elements) -> the result's element.
 
     An element function may also return a pair: the result, and a word that is negative where int64 was left.

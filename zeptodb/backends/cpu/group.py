@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -86,7 +85,7 @@ def _lower(operation: AggregateScan, keys: list[Key]) -> tuple[Plan, Int64Array]
     before = np.concatenate(([0], np.cumsum(kept)))
     sections = plan.sections.copy()
     sections[:, 5:7] = before[plan.sections[:, 5:7]]
-    kept_plan = replace(plan, sections=sections, primitives=plan.primitives[kept], width=plain.width)
+    kept_plan = plan._replace(sections=sections, primitives=plan.primitives[kept], width=plain.width)
     return kept_plan, np.array(registers, dtype=np.int64).reshape(-1, 3)
 
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -37,8 +36,7 @@ Value: TypeAlias = ir.Value
 Values: TypeAlias = Sequence[ir.Value]
 
 
-@dataclass(frozen=True)
-class _Reduction:
+class _Reduction(NamedTuple):
     """A loop over equally long inputs.
 
     Attributes:
@@ -332,7 +330,7 @@ def _within(reduction: _Reduction) -> _Reduction:
 
 
 def _masked(reduction: _Reduction) -> _Reduction:
-    return replace(reduction, inputs=(*reduction.inputs, _BYTE), is_masked=True)
+    return reduction._replace(inputs=(*reduction.inputs, _BYTE), is_masked=True)
 
 
 def _dot(*inputs: ir.Type) -> _Reduction:

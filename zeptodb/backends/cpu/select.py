@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import mmap
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ _FIRST_PLACE = np.zeros(1, dtype=np.int64)
 _NO_OUTPUTS = np.empty((0, 5), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """Rows of a snapshot, piece by piece.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,8 +88,7 @@ class Missing:
         return len(self.prefix_rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(NamedTuple):
     """Words of missing pieces, [slot, piece]: of the whole piece, and of a prefix of whole tiles."""
 
     wholes: Int64Array
@@ -97,8 +97,7 @@ class Computed:
     scanned_rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """Where the summary of a block stands: block b of segment s at first_slots[s] + b, of `capacities[s]` blocks."""
 
     first_slots: Int64Array
