@@ -59,6 +59,8 @@ def _validity(address: int, start: int, end: int) -> np.ndarray | None:
 class SlowBackend:
     name = "slow"
     device = "plain Python"
+    reason = ""
+    accelerator = None
     capabilities = Capabilities(frozenset(AggregateOp), frozenset({AggregateScan, SelectScan, TopScan, AsofJoin}))
 
     def __init__(self, memory) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sqlglot import exp
 
-from zeptodb.backends import control
+from zeptodb.backends import control, placement
 from zeptodb.backends.control import Control
+from zeptodb.backends.placement import Placement
 from zeptodb.errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -25,12 +26,13 @@ from zeptodb.sql.constants import now_ns
 from zeptodb.sql.dialect import Explain, parse
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.expiry import remove_expired
-from zeptodb.sql.explain import fallback_plan, native_plan, text_column
+from zeptodb.sql.explain import fallback_plan, text_column
 from zeptodb.sql.file_columns import columns_of_file
 from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.limits import room_for_depth
 from zeptodb.sql.literals import named_values, with_literals
 from zeptodb.sql.parameters import Parameters, bind
+from zeptodb.sql.places import describe, engine_name
 from zeptodb.sql.plan import JoinedPlan, Plan, Planned, Reason
 from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
@@ -140,7 +142,7 @@ class QueryExecutor:
 
     def _answer(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
         """The answer, or the error as a result."""
-        started = time.perf_counter_ns()
+        started, outer = time.perf_counter_ns(), placement.current()
         try:
             result = self._execute(sql, params, timestamps)
         except ZeptoError as error:
@@ -151,6 +153,8 @@ class QueryExecutor:
             result = QueryResult(error="There is not enough memory for this statement.")
         except Exception as error:  # noqa: BLE001 - the promised border: no statement raises
             result = QueryResult(error=f"The statement cannot be run: {type(error).__name__}: {error}")
+        finally:
+            placement.resume(outer)
         result.execution_time_us = (time.perf_counter_ns() - started) / 1_000
         return result
 
@@ -220,22 +224,12 @@ class QueryExecutor:
         )
         return plan_in_parts(statement, request.params, planner, planned.reasons)
 
-    def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
-        """How a statement runs (with `summarized_rows`: ran), or why not natively."""
-        if planned.plan is None:
-            return fallback_plan(planned.reasons, text, planned.duckdb, self._native_name)
-        return native_plan(
-            planned.plan,
-            self._native_name,
-            summarized=self._engine.backend.capabilities.summarized,
-            summarized_rows=summarized_rows,
-        )
-
     def _run_query(self, request: _Request, planned: Planned | None, trace: Trace | None = None) -> QueryResult:
         if planned is None:
             planned = self._plan(request)
         if planned.plan is None:
             return self._run_in_parts(request, planned, trace)
+        ran = placement.begin()
         try:
             answer = native.run(planned.plan, self._engine) if trace is None else self._traced(planned.plan, trace)
         except native.StalePlanError:
@@ -244,14 +238,15 @@ class QueryExecutor:
             return self._run_in_duckdb(request, (native.reason_of(error),))
         self._engine.record_query(answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
-            return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
+            return self._finish_in_duckdb(request, planned, planned.plan, answer, ran, trace)
         summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
         return QueryResult(
             answer.columns,
             rows_scanned=answer.rows_scanned,
-            engine=self._native_name,
-            plan=lambda: self._describe(planned, request.text, summarized_rows),
+            engine=engine_name(self._engine.backend, ran),
+            plan=lambda: describe(self._engine, planned, request.text, ran, summarized_rows),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _traced(self, plan: Plan, trace: Trace) -> native.NativeAnswer:
@@ -265,6 +260,7 @@ class QueryExecutor:
         planned: Planned,
         joined: JoinedPlan,
         answer: native.NativeAnswer,
+        ran: Sequence[Placement],
         trace: Trace | None,
     ) -> QueryResult:
         from zeptodb.sql.fallback import run_over_arrow
@@ -278,9 +274,10 @@ class QueryExecutor:
             finish() if trace is None else trace.run("the rest", "duckdb", finish, lambda table: int(table.num_rows)),
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
-            engine=f"{self._native_name}+duckdb",
-            plan=lambda: self._describe(planned, request.text),
+            engine=f"{engine_name(self._engine.backend, ran)}+duckdb",
+            plan=lambda: describe(self._engine, planned, request.text, ran),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _run_in_parts(self, request: _Request, planned: Planned, trace: Trace | None) -> QueryResult:
@@ -290,6 +287,7 @@ class QueryExecutor:
         if planned.duckdb is None:
             return self._run_in_duckdb(request, planned.reasons)
         parameters = bind(request.parsed, request.params)
+        ran = placement.begin()
         try:
             answer = parts.run_parts(self._engine, planned.duckdb, parameters, request.text, trace)
         except (fallback.StaleReadError, native.StalePlanError):
@@ -303,9 +301,10 @@ class QueryExecutor:
             answer.table,
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
-            engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
-            plan=lambda: self._describe(planned, request.text),
+            engine=f"{engine_name(self._engine.backend, ran)}+duckdb" if planned.duckdb.leaves else "duckdb",
+            plan=lambda: describe(self._engine, planned, request.text, ran),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
@@ -322,11 +321,8 @@ class QueryExecutor:
             rows_scanned=answer.rows_scanned,
             plan=fallback_plan(reasons, request.text),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
-
-    @property
-    def _native_name(self) -> str:
-        return f"native:{self._engine.backend.name}"
 
     # ---- everything else ------------------------------------------------------------------------------------------
 
@@ -349,7 +345,7 @@ class QueryExecutor:
         if explained.args.get("analyze"):
             return self._analyze(inner)
         if isinstance(inner.parsed, exp.Query):
-            text = self._describe(self._plan(inner), inner.text)
+            text = describe(self._engine, self._plan(inner), inner.text)
         else:
             text = f"statement: {inner.parsed.key.upper()}"
         return QueryResult([text_column("plan", text.splitlines())], engine="none", plan=text)

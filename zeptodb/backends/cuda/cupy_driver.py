@@ -81,6 +81,7 @@ class CupyDriver:
         """Take device `number`, counted from 0."""
         self.name = "cuda"
         self.number = number
+        self.rates = None  # are measured
         self._process = os.getpid()
         self._device = cupy.cuda.Device(number)
         with self._device:
@@ -94,6 +95,11 @@ class CupyDriver:
         )
         self._functions: dict[str, Any] = {}
         self._modules: list[Any] = []
+
+    @property
+    def versions(self) -> str:
+        """Versions of the driver, CUDA and CuPy."""
+        return f"driver {_runtime.driverGetVersion()}, CUDA {_runtime.runtimeGetVersion()}, CuPy {cupy.__version__}"
 
     @contextmanager
     def _active(self) -> Iterator[None]:
