@@ -40,7 +40,8 @@ class PipelineConfig:
         summaries: keep partial results of blocks of rows, at most a sixteenth of the data, and answer from them.
         device: which GPU of the machine, counted from 0; None: the first one.
         device_memory_limit: bytes of device memory that rows may take there, at least arena_size; None: four fifths of
-            what is free. What has not been used for longest goes first; a query that needs more runs on the CPU.
+            what is free. What has not been used for longest goes first; a query that needs more runs on the CPU. Arrays
+            of `get_column(device=True)` that are held keep their memory, also beyond the limit.
 
     Raises ConfigError for a value that makes no sense and NotSupportedError for a feature that is not there yet.
     """

@@ -68,13 +68,13 @@ def test_measured_rates_are_the_machines(machine: Machine) -> None:
 def test_rates_are_measured_once_per_machine(machine: Machine, tmp_path: Path) -> None:
     rates = MachineRates(machine.driver, machine.host, folder=tmp_path)
     assert rates() == CAUTIOUS
-    assert rates.source == "assumed, as warm_up() has not measured them"
+    assert rates.are_assumed
     rates.calibrate(machine.clock)
     assert asdict(rates()) == pytest.approx(asdict(TRUE), rel=1e-6)
     measured = machine.measured
     again = MachineRates(machine.driver, machine.host, folder=tmp_path)
     again.calibrate(machine.clock)
-    assert (again(), again.source, machine.measured) == (rates(), "measured", measured)
+    assert (again(), again.are_assumed, machine.measured) == (rates(), False, measured)
 
 
 @pytest.mark.parametrize("name", ["device", "versions", "threads"])
@@ -119,5 +119,5 @@ def test_a_device_without_room_is_not_measured(monkeypatch: pytest.MonkeyPatch, 
 def test_given_rates_are_not_measured(driver: EmuDriver, tmp_path: Path) -> None:
     rates = MachineRates(driver, CpuBackend(threads=1), folder=tmp_path)
     rates.calibrate()
-    assert (rates(), rates.source) == (driver.rates, "given")
+    assert (rates(), rates.are_assumed) == (driver.rates, False)
     assert driver.copies == 0

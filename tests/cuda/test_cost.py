@@ -18,6 +18,7 @@ from zeptodb.backends.base import (
     TopScan,
 )
 from zeptodb.backends.cpu.backend import CpuBackend
+from zeptodb.backends.cuda import runs
 from zeptodb.backends.cuda.cost import Rates, Work, device_seconds, host_seconds, is_known, work_of
 from zeptodb.backends.expression import Arithmetic, ColumnRef, Comparison, Constant, Expression, Kind
 from zeptodb.pipeline import Pipeline
@@ -119,6 +120,7 @@ def test_seconds_are_bytes_over_rates(snapshot: Snapshot) -> None:
 def test_the_model_knows_every_operator_of_the_cpu() -> None:
     operators = CpuBackend(threads=1).capabilities.operators
     assert [kind.__name__ for kind in operators if not is_known(kind)] == []
+    assert runs.CHECKS.keys() == operators
 
 
 def test_empty_ranges_cost_a_call(snapshot: Snapshot) -> None:

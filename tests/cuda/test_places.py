@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.cuda.conftest import emulated
 from tests.emulator.driver import RATES
+from zeptodb.backends.cuda import calibrate
 from zeptodb.pipeline import Pipeline
 
 Make = Callable[..., Pipeline]
@@ -138,3 +140,20 @@ def test_a_cpu_pipeline_says_nothing_of_devices() -> None:
         fill(pipeline)
         assert not any("estimate" in line or "runs on" in line for line in explained(pipeline, BY_SYMBOL))
         assert pipeline.execute(BY_SYMBOL).engine == "native:cpu"
+
+
+def test_rates_that_nobody_has_measured_are_named(
+    make_pipeline: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibrate, "cubin_folder", lambda: tmp_path)
+    pipeline = fill(make_pipeline(emulated(rates=None), policy="cost"))
+    assert explained(pipeline, BY_SYMBOL)[-2].endswith("; rates are assumed, warm_up() measures them")
+    assert pipeline.execute(BY_SYMBOL).ok()
+
+
+def test_explain_of_a_view_does_not_compute_it(forced: Pipeline) -> None:
+    assert forced.execute(f"CREATE MATERIALIZED VIEW sums AS {BY_SYMBOL}").ok()
+    forced.ingest_batch([1], [5], [50], [99_999])
+    before = forced.backend.accelerator.placed
+    assert explained(forced, "SELECT count(*) FROM sums WHERE s > 0")[0] == "engine: native:emu"
+    assert forced.backend.accelerator.placed == before

@@ -26,6 +26,7 @@ from zeptodb.sql.explain import fallback_plan, native_plan
 from zeptodb.sql.plan import Plan, Planned
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.table import Table
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -65,7 +66,7 @@ def placement_of(plan: Plan, engine: Engine) -> Placement | None:
     if accelerator is None:
         return None
     try:
-        native.run(plan, _PlacingEngine(engine, accelerator))
+        native.run(plan, _PlacingEngine(engine, accelerator), Table.snapshot)  # no view computes itself anew for it
     except _PlacedError as placed:
         return placed.placement
     except (native.StalePlanError, *native.NOT_NATIVE_AFTER_ALL):

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from threading import RLock
+from threading import Lock, RLock
 from typing import TypeVar
 
 import numpy as np
@@ -93,6 +93,7 @@ class CudaBackend:
         self._chooser = Chooser(driver, host, self.image, self._lock, self.uploads, policy=policy, rates=self.rates)
         self.accelerator = CudaAccelerator(driver, self.image, self._lock, self._chooser)
         self.host_runs: Counter[str] = Counter()
+        self._counting = Lock()
         self._key = f"device columns {next(_NUMBERS)}"
 
     def __repr__(self) -> str:
@@ -164,7 +165,8 @@ class CudaBackend:
                 answer = self._on_device(on_device)
             except (CannotRunError, OutOfDeviceMemoryError) as error:
                 place = place.moved(self.host.name, self.host.device, str(error))
-                self.host_runs[place.reason] += 1
+                with self._counting:
+                    self.host_runs[place.reason] += 1
             else:
                 self._note(place)
                 return answer
@@ -192,7 +194,8 @@ class CudaBackend:
         """Compile or load every kernel, and measure the machine if nobody has."""
         self.driver.load_all()
         self.host.warm_up()
-        self.rates.calibrate()
+        with self._lock:  # what else the device does would count as slowness, and be remembered
+            self.rates.calibrate()
 
     def close(self) -> None:
         """Stop worker threads of the host, and what is brought up in the background."""

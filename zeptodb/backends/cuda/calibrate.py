@@ -41,11 +41,7 @@ Clock = Callable[[], float]
 
 
 class MachineRates:
-    """The rates of one device and the CPU beside it: those given, else those kept on disk, else cautious ones.
-
-    Attributes:
-        source: where they come from, in words.
-    """
+    """The rates of one device and the CPU beside it: those given, else those kept on disk, else cautious ones."""
 
     def __init__(self, driver: Driver, host: Backend, *, folder: Path | None = None) -> None:
         """folder: where rates are kept; None: the folder of compiled kernels."""
@@ -53,26 +49,30 @@ class MachineRates:
         self._folder = cubin_folder() if folder is None else folder
         self._lock = Lock()
         self._known: Rates | None = driver.rates
-        self.source = "given" if self._known is not None else "not measured yet"
+        self._is_read = self._known is not None
 
     def __call__(self) -> Rates:
         """The rates, without measuring anything."""
-        if self._known is None and self.source == "not measured yet":
+        if not self._is_read:
             with self._lock:
-                self._known = self._read()
-                self.source = "assumed, as warm_up() has not measured them" if self._known is None else "measured"
+                self._known = self._known or self._read()
+                self._is_read = True
         return self._known or CAUTIOUS
 
-    def calibrate(self, clock: Clock = time.perf_counter) -> None:
-        """Measure, unless that has been done on this machine; a device that is short of memory stays as it is."""
+    @property
+    def are_assumed(self) -> bool:
+        """Whether nobody has measured them."""
         self()
-        if self._known is not None:
-            return
-        with suppress(DeviceError, MemoryError):
-            found = measure(self._driver, self._host, clock)
-            with self._lock:
-                self._known, self.source = found, "measured"
-                self._write(found)
+        return self._known is None
+
+    def calibrate(self, clock: Clock = time.perf_counter) -> None:
+        """Measure, unless that has been done on this machine; without room in device memory nothing is known then."""
+        if self.are_assumed:
+            with suppress(DeviceError, MemoryError):
+                found = measure(self._driver, self._host, clock)
+                with self._lock:
+                    self._known = found
+                    self._write(found)
 
     @property
     def path(self) -> Path | None:

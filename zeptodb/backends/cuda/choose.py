@@ -9,7 +9,6 @@ against the device, they are brought up in the background when they are asked fo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from threading import Lock, RLock
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -25,7 +24,8 @@ from zeptodb.backends.base import (
     Operation,
     can_be_summarized,
 )
-from zeptodb.backends.cuda.cost import Rates, Work, device_seconds, host_seconds, work_of
+from zeptodb.backends.cuda.calibrate import MachineRates
+from zeptodb.backends.cuda.cost import Work, device_seconds, host_seconds, work_of
 from zeptodb.backends.cuda.driver import Driver
 from zeptodb.backends.cuda.image import Absent, DeviceImage
 from zeptodb.backends.cuda.runs import why_not
@@ -48,7 +48,7 @@ class Chooser:
 
     Attributes:
         policy: what counts.
-        rates: called for the rates of the machine.
+        rates: of the machine.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Chooser:
         uploads: Uploads,
         *,
         policy: Policy,
-        rates: Callable[[], Rates],
+        rates: MachineRates,
     ) -> None:
         """`lock` guards `image`."""
         self._driver, self._host, self._image, self._lock, self._uploads = driver, host, image, lock, uploads
@@ -203,7 +203,10 @@ class Chooser:
         words = f"{work.read_bytes:,} bytes to read"
         if absent is not None:
             words += f", {absent.pinned_bytes + absent.pageable_bytes:,} to bring up"
-        return Estimate(self._driver.name, self._driver.device, seconds, f"{words}, {work.result_bytes:,} back")
+        words += f", {work.result_bytes:,} back"
+        if self.rates.are_assumed:
+            words += "; rates are assumed, warm_up() measures them"
+        return Estimate(self._driver.name, self._driver.device, seconds, words)
 
 
 _FORCED = 'backend="cuda" asks for it'

@@ -15,7 +15,7 @@ from zeptodb.types import Schema
 def why_not(operation: Operation) -> str:
     """Why the device does not run an operation; empty when it does."""
     try:
-        _CHECKS[type(operation)](operation)
+        CHECKS[type(operation)](operation)
     except CannotRunError as error:
         return str(error)
     return ""
@@ -49,12 +49,13 @@ def _asof(operation: AsofJoin) -> None:
     _assemble(operation.right.snapshot.schema, operation.right_outputs)
 
 
-_CHECKS: dict[type, Callable[..., None]] = {
+CHECKS: dict[type, Callable[..., None]] = {
     AggregateScan: _aggregate,
     SelectScan: _select,
     TopScan: _top,
     AsofJoin: _asof,
 }
+"""Per operator what raises CannotRunError, if it does."""
 
 
 def _assemble(schema: Schema, expressions: Iterable[Expression | None]) -> None:
