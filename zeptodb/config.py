@@ -38,8 +38,10 @@ class PipelineConfig:
         allowed_directories: the only folders in which SQL may read and write files, () for none; the settings of
             DuckDB and its extensions are locked then as well. None: any file that the process may touch.
         summaries: keep partial results of blocks of rows, at most a sixteenth of the data, and answer from them.
-        device: which GPU; not available yet.
-        device_memory_limit: bytes of device memory; not available yet.
+        device: which GPU of the machine, counted from 0; None: the first one.
+        device_memory_limit: bytes of device memory that rows may take there, at least arena_size; None: four fifths of
+            what is free. What has not been used for longest goes first; a query that needs more runs on the CPU. Arrays
+            of `get_column(device=True)` that are held keep their memory, also beyond the limit.
 
     Raises ConfigError for a value that makes no sense and NotSupportedError for a feature that is not there yet.
     """
@@ -75,7 +77,16 @@ class PipelineConfig:
             raise ConfigError(f"storage_mode is {self.storage_mode!r}; give a zeptodb.StorageMode.")
         _require_choice("overflow", self.overflow, ("block", "drop"))
         _require_choice("wal_sync", self.wal_sync, ("always", "interval", "off"))
-        for name in ("storage_mode", "data_dir", "wal_sync", "device", "device_memory_limit"):
+        if self.device is not None:
+            _require_int("device", self.device, minimum=0)
+        if self.device_memory_limit is not None:
+            _require_int("device_memory_limit", self.device_memory_limit, minimum=1)
+            if self.device_memory_limit < self.arena_size:
+                raise ConfigError(
+                    f"device_memory_limit is {self.device_memory_limit}; it must be at least arena_size, which is "
+                    f"{self.arena_size}."
+                )
+        for name in ("storage_mode", "data_dir", "wal_sync"):
             default = next(f.default for f in fields(self) if f.name == name)
             if getattr(self, name) != default:
                 raise NotSupportedError(

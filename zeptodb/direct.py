@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 from weakref import ref
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, AggregateOp, AggregateScan, Backend, Ranges, Scan, Vector
 from zeptodb.backends.expression import ColumnRef
-from zeptodb.errors import InvalidInputError, InvalidTypeError
+from zeptodb.errors import BackendUnavailableError, InvalidInputError, InvalidTypeError
 from zeptodb.statistics import Counters
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.segments import Segments
@@ -21,6 +21,7 @@ from zeptodb.storage.table import Table
 from zeptodb.types import DEFAULT_TABLE, INT64_MAX, INT64_MIN, ColumnType, Schema
 
 if TYPE_CHECKING:
+    import cupy
     import pyarrow as pa
 
 RECENT_VIEWS = 16_384
@@ -86,15 +87,35 @@ class DirectQueries:
         value = self._aggregate(AggregateOp.SUM, symbol, (col,), table, from_ns, to_ns)
         return 0 if value is None else value
 
-    def get_column(self, symbol: int | str, name: str, table: str = DEFAULT_TABLE) -> npt.NDArray[np.generic]:
+    @overload
+    def get_column(
+        self, symbol: int | str, name: str, table: str = DEFAULT_TABLE, *, device: Literal[False] = False
+    ) -> npt.NDArray[np.generic]: ...
+
+    @overload
+    def get_column(
+        self, symbol: int | str, name: str, table: str = DEFAULT_TABLE, *, device: Literal[True]
+    ) -> cupy.ndarray: ...
+
+    def get_column(
+        self, symbol: int | str, name: str, table: str = DEFAULT_TABLE, *, device: bool = False
+    ) -> npt.NDArray[np.generic] | cupy.ndarray:
         """The values of one column of one symbol, in time order (ties by arrival), as a read-only view.
 
         No copy: the array lies in the table's own memory and stays valid and unchanged for as long as it is held,
         whatever is ingested later; `numpy.from_dlpack` and other consumers of DLPack 1.0 take it as it is, read-only.
         Empty for an unknown symbol. Strings come as int32 codes (`dictionary()`).
-        Raises UnknownTableError and UnknownColumnError.
+
+        device: a `cupy.ndarray` over the rows in the GPU's memory instead, brought up if they are not there; likewise
+        valid and unchanged for as long as it is held. CuPy has no read-only arrays: who writes to it changes what
+        queries see.
+
+        Raises UnknownTableError and UnknownColumnError; with `device` BackendUnavailableError when the pipeline has no
+        GPU, and OutOfDeviceMemoryError.
         """
         self._catch_up()
+        if device:
+            return self._device_column(symbol, name, table)
         try:
             recent = self._recent_views.get((symbol, name, table))
         except TypeError:  # something unhashable; what it is in the way of is said below
@@ -111,6 +132,21 @@ class DirectQueries:
                 if view is not None:
                     return view
         return self._find_column(symbol, name, table)
+
+    def _device_column(self, symbol: int | str, name: str, table: str) -> cupy.ndarray:
+        accelerator = self.backend.accelerator
+        if accelerator is None:
+            why = f" ({self.backend.reason})" if self.backend.reason else ""
+            raise BackendUnavailableError(
+                f"get_column(device=True) needs a GPU, and this pipeline runs on {self.backend!r}{why}; make one with "
+                'backend="cuda", or leave device out.'
+            )
+        found = self.catalog.get(table)
+        column = found.schema.index(name, table=found.name)
+        segment = self._find_segment(found, symbol)
+        if segment is None or column == found.schema.symbol_index:
+            return accelerator.copies((self._find_column(symbol, name, table),))[0]
+        return accelerator.column(found, segment, column)
 
     def _find_column(self, symbol: int | str, name: str, table: str) -> npt.NDArray[np.generic]:
         catalog_version = self.catalog.version

@@ -19,7 +19,6 @@ from zeptodb.config import MIN_ARENA_BYTES, PipelineConfig
 from zeptodb.direct import DirectQueries
 from zeptodb.errors import (
     AlreadyExistsError,
-    BackendUnavailableError,
     ConfigError,
     InvalidInputError,
     InvalidTypeError,
@@ -65,6 +64,10 @@ class Pipeline(DirectQueries):
     """Tables of ticks in memory and everything that is asked of them; safe to use from any number of threads.
 
     Usable at once; `start()` adds a background thread that drains single ticks. A context manager: leaving it stops.
+
+    backend: "cpu"; "cuda" runs on a GPU whatever that can run; "auto" (the default unless $ZEPTODB_BACKEND says what)
+    takes for each query what is expected to answer first, the GPU or the CPU, and the CPU alone where there is no GPU
+    (`stats().backend_reason` says why).
 
     >>> import zeptodb
     >>> with zeptodb.Pipeline(backend="cpu") as pipeline:
@@ -350,7 +353,7 @@ class Pipeline(DirectQueries):
     def stats(self) -> PipelineStats:
         """Counters since the Pipeline was made."""
         partitions = sum(table.segment_count for table in self.catalog.tables())
-        return self._counters.stats(self._queue.stats(), partitions=partitions)
+        return self._counters.stats(self._queue.stats(), partitions=partitions, backend=self.backend)
 
 
 _WARM_UP_LOCK = Lock()
@@ -379,18 +382,7 @@ def _symbols_in_words(table: Table) -> str:
 
 
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
-    if name not in {"auto", "cpu", "cuda"}:
-        raise ConfigError(f'backend is {name!r}; allowed: "auto", "cpu", "cuda".')
     with collector_paused():
-        from zeptodb.backends.cpu.backend import CpuBackend
+        from zeptodb.backends.available import make_backend  # and with it the kernels
 
-    host = CpuBackend(threads=config.num_threads, summaries=config.summaries)
-    if name != "cuda":
-        return host
-    from zeptodb.backends.cuda import open_device
-    from zeptodb.backends.cuda.backend import CudaBackend
-
-    try:
-        return CudaBackend(open_device(), host)
-    except BackendUnavailableError as error:
-        raise BackendUnavailableError(f'backend="cuda" cannot be used: {error} Use backend="cpu" here.') from error
+    return make_backend(name, config)

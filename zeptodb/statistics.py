@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from threading import Lock
 
+from zeptodb.backends.base import Backend
 from zeptodb.ingest.queue import QueueStats
 
 
@@ -20,6 +21,9 @@ class PipelineStats:
         total_rows_scanned: rows that those had to look at.
         partitions_created: segments, one per table and symbol.
         last_ingest_latency_ns: time from a tick's arrival in the queue to its visibility, of the last batch.
+        operators_on_device: operators of queries that a GPU has run.
+        operators_off_device: those that the CPU has run although there is a GPU: by cost, or because that could not.
+        backend_reason: why backend="auto" took what it took; empty for a backend that was asked for by name.
     """
 
     ticks_ingested: int
@@ -29,6 +33,9 @@ class PipelineStats:
     total_rows_scanned: int
     partitions_created: int
     last_ingest_latency_ns: int
+    operators_on_device: int = 0
+    operators_off_device: int = 0
+    backend_reason: str = ""
 
 
 class Counters:
@@ -51,8 +58,9 @@ class Counters:
             self._queries += 1
             self._rows_scanned += rows_scanned
 
-    def stats(self, queue: QueueStats, *, partitions: int) -> PipelineStats:
-        """The counters now, with those of the queue."""
+    def stats(self, queue: QueueStats, *, partitions: int, backend: Backend) -> PipelineStats:
+        """The counters now, with those of the queue and the backend."""
+        on_device, off_device = (0, 0) if backend.accelerator is None else backend.accelerator.placed
         with self._lock:
             return PipelineStats(
                 ticks_ingested=queue.ticks_ingested + self._batch_rows,
@@ -62,4 +70,7 @@ class Counters:
                 total_rows_scanned=self._rows_scanned,
                 partitions_created=partitions,
                 last_ingest_latency_ns=queue.last_ingest_latency_ns,
+                operators_on_device=on_device,
+                operators_off_device=off_device,
+                backend_reason=backend.reason,
             )

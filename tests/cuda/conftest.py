@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ from zeptodb.config import PipelineConfig
 from zeptodb.pipeline import Pipeline
 
 
-def emulated(number: int = 0, **limits: int) -> EmuDriver:
+def emulated(number: int = 0, **settings: Any) -> EmuDriver:
     try:
-        return EmuDriver(number=number, **limits)
+        return EmuDriver(number=number, **settings)
     except CannotBuildError as error:
         pytest.skip(str(error))
 
@@ -32,8 +33,8 @@ def make_pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Pip
     """Makes Pipelines on emulated devices; keyword arguments go to the backend, `config` to the Pipeline."""
     made = []
 
-    def make(driver: EmuDriver, *, config: PipelineConfig | None = None, **limits: int) -> Pipeline:
-        backend = CudaBackend(driver, CpuBackend(threads=1), **limits)
+    def make(driver: EmuDriver, *, config: PipelineConfig | None = None, **settings: Any) -> Pipeline:
+        backend = CudaBackend(driver, CpuBackend(threads=1), **settings)
         with monkeypatch.context() as patch:
             patch.setattr(zeptodb.pipeline, "_make_backend", lambda *_: backend)
             pipeline = Pipeline(config)

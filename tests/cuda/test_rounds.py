@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.cuda.conftest import emulated
-from tests.emulator.driver import EmuDriver
+from tests.emulator.driver import RATES, EmuDriver
+from zeptodb.backends.cuda import choose, cost
 from zeptodb.config import PipelineConfig
 from zeptodb.pipeline import Pipeline
 
@@ -109,10 +112,10 @@ class Rounds:
         assert_equal_rows(rows_of(self.pair[1], sql), rows_of(self.pair[0], sql), sql)
 
 
-def run(seed: int, rounds: int, driver: EmuDriver, make_pipeline: Callable[..., Pipeline], **limits: int) -> Pipeline:
+def run(seed: int, rounds: int, driver: EmuDriver, make_pipeline: Callable[..., Pipeline], **settings: Any) -> Pipeline:
     config = PipelineConfig(arena_size=ARENA)
     with Pipeline(config, backend="cpu") as cpu:
-        emu = make_pipeline(driver, config=config, **limits)
+        emu = make_pipeline(driver, config=config, **settings)
         game = Rounds(seed, (cpu, emu))
         for _ in range(rounds):
             game.step()
@@ -143,6 +146,19 @@ def test_answers_are_the_cpus_after_every_change(
 def test_little_device_memory_gives_the_same_answers(make_pipeline: Callable[..., Pipeline]) -> None:
     emu = run(11, 60, emulated(), make_pipeline, device_memory_limit=4 * ARENA)
     assert emu.backend.image.stats.evictions + sum(emu.backend.host_runs.values()) > 0
+
+
+def test_columns_that_come_up_in_the_background_give_the_same_answers(
+    make_pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "FEW_ROWS", 1)
+    monkeypatch.setattr(cost, "_HOST_CALL_SECONDS", 0.0)
+    rates = replace(RATES, host_bytes=1e5, pinned_bytes=2e4, pageable_bytes=1e4, launch_seconds=1e-9)
+    emu = run(14, 200, emulated(rates=rates), make_pipeline, policy="cost")
+    emu.backend.uploads.wait()
+    assert emu.backend.uploads.columns > 10
+    assert emu.backend.accelerator.placed[1] > 10
+    assert not emu.backend.host_runs
 
 
 def test_nothing_page_locked_gives_the_same_answers(driver: EmuDriver, make_pipeline: Callable[..., Pipeline]) -> None:

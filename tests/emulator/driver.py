@@ -8,14 +8,18 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from threading import Lock, RLock
+from typing import NoReturn
 
 import numpy as np
 
+from zeptodb.backends.cuda.cost import Rates
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, OutOfDeviceMemoryError, address_of
 
 from .build import VARIANT, build
 
 BLOCK_THREADS = 64
+RATES = Rates(host_bytes=30e9, device_bytes=4e12, pinned_bytes=50e9, pageable_bytes=5e9, launch_seconds=10e-6)
+"""What emulated devices say of themselves, so that nothing depends on the time that anything takes."""
 _LAUNCH = Lock()
 _SEEDS = itertools.count(1)
 
@@ -39,15 +43,26 @@ class EmulatedMemory:
 
 
 class EmulatedView:
-    """What CuPy's arrays offer to other libraries."""
+    """What CuPy's arrays offer to other libraries; like them it refuses to turn into numpy's by itself."""
 
-    def __init__(self, array: DeviceArray, owner: object) -> None:
-        self.array, self.owner = array, owner
+    __array_ufunc__ = None
+
+    def __init__(self, array: DeviceArray, owner: object, number: int = 0) -> None:
+        self.array, self.owner, self.number = array, owner, number
+        self.dtype, self.size = array.dtype, len(array)
         self.__cuda_array_interface__ = {
             "version": 3, "shape": (len(array),), "typestr": array.dtype.str, "data": (array.address, False),
         }  # fmt: skip
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.number  # kDLCUDA
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()`.")
+
     def get(self) -> np.ndarray:
+        if self.size == 0:
+            return np.empty(0, dtype=self.dtype)
         raw = (ctypes.c_char * self.array.size_bytes).from_address(self.array.address)
         return np.frombuffer(raw, dtype=self.array.dtype).copy()
 
@@ -55,8 +70,12 @@ class EmulatedView:
 class EmuDriver:
     """One emulated device with `memory_limit` bytes of memory."""
 
-    def __init__(self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = VARIANT) -> None:
+    def __init__(
+        self, *, number: int = 0, memory_limit: int = 8 << 30, variant: str = VARIANT, rates: Rates | None = RATES
+    ) -> None:
         self.name = "emu"
+        self.rates = rates
+        self.versions = "emulator"
         self.device = f"emulated GPU {number}"
         self.number = number
         self.library = _load(build(variant))
@@ -161,7 +180,7 @@ class EmuDriver:
 
     def view(self, array: DeviceArray, owner: object) -> EmulatedView:
         self._check(array.address, array.size_bytes)
-        return EmulatedView(array, owner)
+        return EmulatedView(array, owner, self.number)
 
     def load_all(self) -> None:
         pass

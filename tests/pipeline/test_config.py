@@ -14,14 +14,12 @@ from zeptodb import Pipeline, PipelineConfig, StorageMode
 
 AVAILABLE = {
     "arena_size", "drain_batch_size", "queue_capacity", "overflow", "num_threads", "memory_limit", "summaries",
-    "allowed_directories",
+    "allowed_directories", "device", "device_memory_limit",
 }  # fmt: skip
 AWAY_FROM_DEFAULT = {
     "storage_mode": StorageMode.PURE_ON_DISK,
     "data_dir": "folder",
     "wal_sync": "interval",
-    "device": 0,
-    "device_memory_limit": 1 << 30,
 }
 
 

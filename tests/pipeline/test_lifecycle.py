@@ -115,9 +115,7 @@ def test_nonsensical_settings_raise_and_name_the_field(fields, message):
         PipelineConfig(**fields)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"storage_mode": StorageMode.TIERED}, {"data_dir": "x"}, {"wal_sync": "always"}, {"device": 1}]
-)
+@pytest.mark.parametrize("fields", [{"storage_mode": StorageMode.TIERED}, {"data_dir": "x"}, {"wal_sync": "always"}])
 def test_features_that_are_not_there_raise_instead_of_being_ignored(fields):
     with pytest.raises(zeptodb.NotSupportedError, match=next(iter(fields))):
         PipelineConfig(**fields)

@@ -62,6 +62,8 @@ def _validity(address: int, start: int, end: int) -> np.ndarray | None:
 class SlowBackend:
     name = "slow"
     device = "plain Python"
+    reason = ""
+    accelerator = None
     capabilities = Capabilities(
         frozenset(AggregateOp),
         frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),

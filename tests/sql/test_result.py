@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import datetime as dt
+import sys
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -223,6 +225,20 @@ def test_rows_are_built_once_and_iterated() -> None:
     assert list(result) == result.rows
     assert len(result) == 3
     assert "3 rows x 10 columns" in repr(result)
+
+
+def test_to_cudf_hands_over_one_arrow_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[pa.Table] = []
+    frame = SimpleNamespace(from_arrow=lambda table: handed.append(table) or "frame")
+    monkeypatch.setitem(sys.modules, "cudf", SimpleNamespace(DataFrame=frame))
+    values = Vector(np.array([1, 2]), None, ColumnType.INT64)
+    result = QueryResult([("a", values, None), ("a", values, None)])
+    assert result.to_cudf() == "frame"
+    (table,) = handed
+    assert table.column_names == ["a", "a_1"]
+    assert table.column("a").chunk(0).buffers()[1].address == values.values.ctypes.data
+    with pytest.raises(QueryError):
+        QueryResult(error="no").to_cudf()
 
 
 def test_to_cudf_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

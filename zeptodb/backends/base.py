@@ -7,6 +7,7 @@ sum of the absolute terms, the same on every run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
@@ -15,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.backends.placement import Placement
 from zeptodb.errors import ZeptoError
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.table import Table
 from zeptodb.storage.workers import Workers
 from zeptodb.types import ColumnType
 
@@ -308,8 +311,46 @@ class Capabilities:
     windows: frozenset[WindowOp] = frozenset()
 
 
+Operation = AggregateScan | SelectScan | TopScan | WindowScan | AsofJoin
+"""What a backend is asked to run."""
+
+
+class Accelerator(Protocol):
+    """A device with memory of its own beside the CPU: what runs there, and arrays that lie there."""
+
+    @property
+    def placed(self) -> tuple[int, int]:
+        """How many operators have run on the device, and how many on the CPU instead."""
+        ...
+
+    def placement(self, operation: Operation) -> Placement:
+        """Where an operator would run now, and why; runs nothing."""
+        ...
+
+    def column(self, table: Table, segment: int, column: int) -> object:
+        """A stored column of one segment on the device, as the device's array library has it; brought up if need be.
+
+        It keeps the rows as they are, as views of host memory do. Raises OutOfDeviceMemoryError.
+        """
+        ...
+
+    def copies(self, arrays: Sequence[npt.NDArray[np.generic]]) -> tuple[object, ...]:
+        """Copies of one-dimensional arrays of numbers on the device, by one transfer; raises OutOfDeviceMemoryError."""
+        ...
+
+
 class Backend(Protocol):
     """One device: its host memory and its implementation of every operator it claims."""
+
+    @property
+    def reason(self) -> str:
+        """Why a Pipeline has this backend, when it was not asked for by name; else empty."""
+        ...
+
+    @property
+    def accelerator(self) -> Accelerator | None:
+        """The device beside the CPU; None when there is none."""
+        ...
 
     @property
     def name(self) -> str:

@@ -9,13 +9,14 @@ import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
-from zeptodb.backends.base import AggregateOp
+from zeptodb.backends.base import Aggregate, AggregateOp
 from zeptodb.backends.cpu.backend import CpuBackend
-from zeptodb.backends.cuda.backend import CudaBackend
-from zeptodb.backends.cuda.driver import Driver
-from zeptodb.backends.cuda.operands import MAX_REGISTERS
+from zeptodb.backends.cuda.lowering import lower_for_device
+from zeptodb.backends.cuda.operands import MAX_REGISTERS, CannotRunError
+from zeptodb.backends.cuda.runs import CHECKS
+from zeptodb.backends.expression import ColumnRef
+from zeptodb.types import TRADES, ColumnType
 
 BEGIN = "<!-- made by `python -m zeptodb.sql.devices docs/gpu.md`: change the backends, not this table -->"
 END = "<!-- end of the table -->"
@@ -28,33 +29,38 @@ _HOST_ONLY = (
 )
 
 
-class _NoDevice:
-    """Stands where a driver does; nothing is run on it."""
-
-    name = "cuda"
-
-
 def table() -> str:
     """The table in Markdown."""
     host = CpuBackend(threads=1)
-    cpu, cuda = host.capabilities, CudaBackend(cast(Driver, _NoDevice()), host).capabilities
+    cpu = host.capabilities
     host.close()
-    operators = sorted(cpu.operators | cuda.operators, key=lambda operator: operator.__name__)
+    operators = sorted(cpu.operators | CHECKS.keys(), key=lambda operator: operator.__name__)
     rows = [
         (
             f"`{operator.__name__}`: {_words(operator)}",
-            *("yes" if operator in of.operators else "the CPU" for of in (cpu, cuda)),
+            *("yes" if operator in found else "the CPU" for found in (cpu.operators, CHECKS)),
         )
         for operator in operators
     ]
     rows += [
-        ("aggregate functions", _functions(cpu.aggregates), _functions(cuda.aggregates)),
-        ("answers from block summaries", _functions(cpu.summarized), _functions(cuda.summarized)),
+        ("aggregate functions", _functions(cpu.aggregates), _functions(filter(_is_lowered, AggregateOp))),
+        ("answers from block summaries", _functions(cpu.summarized), "none: the rows are read, or the CPU answers"),
         ("temporaries of an expression", "any number", f"at most {MAX_REGISTERS}; more: the CPU"),
         *((work, "yes", "the CPU") for work in _HOST_ONLY),
     ]
     lines = ["| what | CPU | CUDA |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def _is_lowered(op: AggregateOp) -> bool:
+    """Whether the device's kernels take an aggregate of plain columns."""
+    price, volume = (ColumnRef(k, ColumnType.INT64) for k in (1, 2))
+    arguments = {AggregateOp.COUNT_ROWS: (), AggregateOp.VWAP: (price, volume)}.get(op, (price,))
+    try:
+        lower_for_device((Aggregate(op, arguments),), None, frozenset(), TRADES)
+    except CannotRunError:
+        return False
+    return True
 
 
 def _words(operator: type) -> str:

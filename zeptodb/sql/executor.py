@@ -6,13 +6,14 @@ What only some statements need is imported by the first of them: the answer of a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlglot import exp
 
-from zeptodb.backends import control
+from zeptodb.backends import control, placement
 from zeptodb.backends.control import Control
+from zeptodb.backends.placement import Placement, engine_name
 from zeptodb.errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -161,7 +162,7 @@ class QueryExecutor:
         self, sql: str, params: Parameters, timestamps: Timestamps, *, shares_memory: bool = False
     ) -> QueryResult:
         """The answer, or the error as a result."""
-        started = time.perf_counter_ns()
+        started, outer = time.perf_counter_ns(), placement.current()
         try:
             result = self._execute(_Request(None, sql, params, timestamps, shares_memory=shares_memory))
         except ZeptoError as error:
@@ -172,6 +173,8 @@ class QueryExecutor:
             result = QueryResult(error="There is not enough memory for this statement.")
         except Exception as error:  # noqa: BLE001 - the promised border: no statement raises
             result = QueryResult(error=f"The statement cannot be run: {type(error).__name__}: {error}")
+        finally:
+            placement.resume(outer)
         result.execution_time_us = (time.perf_counter_ns() - started) / 1_000
         return result
 
@@ -247,24 +250,20 @@ class QueryExecutor:
         )
         return plan_in_parts(statement, request.params, planner, planned.reasons)
 
-    def _describe(self, planned: Planned, text: str, summarized_rows: int | None = None) -> str:
-        """How a statement runs (with `summarized_rows`: ran), or why not natively."""
-        from zeptodb.sql.explain import fallback_plan, native_plan
+    def _describe(
+        self, planned: Planned, text: str, ran: Sequence[Placement] | None = None, summarized_rows: int | None = None
+    ) -> str:
+        """How a statement runs (with `ran`: has run), or why not natively."""
+        from zeptodb.sql.places import describe
 
-        if planned.plan is None:
-            return fallback_plan(planned.reasons, text, planned.duckdb, self._native_name)
-        return native_plan(
-            planned.plan,
-            self._native_name,
-            summarized=self._engine.backend.capabilities.summarized,
-            summarized_rows=summarized_rows,
-        )
+        return describe(self._engine, planned, text, ran, summarized_rows)
 
     def _run_query(self, request: _Request, planned: Planned | None, trace: Trace | None = None) -> QueryResult:
         if planned is None:
             planned = self._plan(request)
         if planned.plan is None:
             return self._run_in_parts(request, planned, trace)
+        ran = placement.begin()
         try:
             stored = self._stored_rows(request, planned) if request.shares_memory else None
             if stored is not None:
@@ -276,7 +275,7 @@ class QueryExecutor:
             return self._run_in_duckdb(request, (native.reason_of(error),))
         self._record(request, answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
-            return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
+            return self._finish_in_duckdb(request, planned, planned.plan, answer, ran, trace)
         # Not the answer, which a result would keep alive with itself.
         made_of, rows, right_rows, summarized_rows = (
             planned.plan,
@@ -288,9 +287,10 @@ class QueryExecutor:
             answer.columns,
             rows_scanned=rows,
             bytes_scanned=lambda: scanned_bytes(made_of, rows, right_rows),
-            engine=self._native_name,
-            plan=lambda: self._describe(planned, request.text, summarized_rows),
+            engine=engine_name(self._engine.backend.name, ran),
+            plan=lambda: self._describe(planned, request.text, ran, summarized_rows),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _stored_rows(self, request: _Request, planned: Planned) -> QueryResult | None:
@@ -307,8 +307,8 @@ class QueryExecutor:
             timestamp_columns=stored.timestamp_columns,
             rows_scanned=stored.rows_scanned,
             bytes_scanned=lambda: scanned_bytes(plan, stored.rows_scanned, 0),
-            engine=self._native_name,
-            plan=lambda: self._describe(planned, request.text),
+            engine=engine_name(self._engine.backend.name, ()),
+            plan=lambda: self._describe(planned, request.text, ()),
             timestamps=request.timestamps,
         )
 
@@ -323,6 +323,7 @@ class QueryExecutor:
         planned: Planned,
         joined: JoinedPlan,
         answer: native.NativeAnswer,
+        ran: Sequence[Placement],
         trace: Trace | None,
     ) -> QueryResult:
         from zeptodb.sql.fallback import run_over_arrow
@@ -338,9 +339,10 @@ class QueryExecutor:
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
             bytes_scanned=scanned_bytes(joined, answer.rows_scanned, answer.right_rows),
-            engine=f"{self._native_name}+duckdb",
-            plan=lambda: self._describe(planned, request.text),
+            engine=f"{engine_name(self._engine.backend.name, ran)}+duckdb",
+            plan=lambda: self._describe(planned, request.text, ran),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _run_in_parts(self, request: _Request, planned: Planned, trace: Trace | None) -> QueryResult:
@@ -350,6 +352,7 @@ class QueryExecutor:
         if planned.duckdb is None:
             return self._run_in_duckdb(request, planned.reasons)
         parameters = bind(request.parsed, request.params)
+        ran = placement.begin()
         try:
             answer = parts.run_parts(self._engine, planned.duckdb, parameters, request.text, trace)
         except (fallback.StaleReadError, native.StalePlanError):
@@ -364,9 +367,10 @@ class QueryExecutor:
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
             bytes_scanned=answer.bytes_scanned,
-            engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
-            plan=lambda: self._describe(planned, request.text),
+            engine=f"{engine_name(self._engine.backend.name, ran)}+duckdb" if planned.duckdb.leaves else "duckdb",
+            plan=lambda: self._describe(planned, request.text, ran),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _run_in_duckdb(self, request: _Request, reasons: tuple[Reason, ...]) -> QueryResult:
@@ -385,15 +389,12 @@ class QueryExecutor:
             bytes_scanned=answer.bytes_scanned,
             plan=fallback_plan(reasons, request.text),
             timestamps=request.timestamps,
+            accelerator=self._engine.backend.accelerator,
         )
 
     def _record(self, request: _Request, rows_scanned: int) -> None:
         if not request.is_part:
             self._engine.record_query(rows_scanned)
-
-    @property
-    def _native_name(self) -> str:
-        return f"native:{self._engine.backend.name}"
 
     # ---- everything else ------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -44,14 +45,15 @@ def native_plan(
     *,
     summarized: frozenset[AggregateOp] = frozenset(),
     summarized_rows: int | None = None,
+    place: Sequence[str] = (),
 ) -> str:
     """The lines that describe a native plan, the first operator to run last.
 
     summarized: functions that the backend answers from summaries of blocks. summarized_rows: for how many rows they did
-    answer; None: it has not run.
+    answer; None: it has not run. place: lines that say where it runs.
     """
     if isinstance(plan, JoinedPlan):
-        lines = native_plan(plan.join, engine_name).splitlines()
+        lines = native_plan(plan.join, engine_name, place=place).splitlines()
         return "\n".join([f"{lines[0]}+duckdb", f"duckdb: {plan.sql}", *lines[1:]])
     lines = [f"engine: {engine_name}", *_finish(plan)]
     if isinstance(plan, AggregatePlan):
@@ -80,13 +82,20 @@ def native_plan(
         lines.append(f"{kind} on symbol and {plan.left.table}.time {plan.op} {plan.right.table}.time")
         lines.append(_scan(plan.left, schema))
         lines.append(f"scan {plan.right.table}: the symbols of the left side")
-    return "\n".join(lines)
+    return "\n".join([*lines, *place])
 
 
 def fallback_plan(
-    reasons: tuple[Reason, ...], text: str, duckdb: DuckdbPlan | None = None, engine_name: str = ""
+    reasons: tuple[Reason, ...],
+    text: str,
+    duckdb: DuckdbPlan | None = None,
+    engine_name: str = "",
+    places: Sequence[Sequence[str]] = (),
 ) -> str:
-    """The lines that name DuckDB, every reason against a native plan, and the parts that are native all the same."""
+    """The lines that name DuckDB, every reason against a native plan, and the parts that are native all the same.
+
+    places: per part the lines that say where it runs, or nothing at all.
+    """
     leaves = () if duckdb is None else duckdb.leaves
     lines = [f"engine: {engine_name}+duckdb" if leaves else "engine: duckdb"]
     lines += [f"not native: {reason.message}{_place(reason.offset, text)}" for reason in reasons]
@@ -94,9 +103,9 @@ def fallback_plan(
         return "\n".join(lines)
     if leaves:
         lines.append(f"duckdb: {duckdb.sql}")
-    for leaf in leaves:
+    for leaf, place in zip(leaves, places or [()] * len(leaves), strict=True):
         lines.append(f"{leaf.name}{_place(leaf.offset, text)}: {engine_name}")
-        lines += [f"  {line}" for line in native_plan(leaf.plan, engine_name).splitlines()[1:]]
+        lines += [f"  {line}" for line in native_plan(leaf.plan, engine_name, place=place).splitlines()[1:]]
     lines += [_read(read) for read in duckdb.reads]
     return "\n".join(lines)
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.base import Vector
-from zeptodb.errors import BackendUnavailableError, InvalidInputError, QueryError, ZeptoError
+from zeptodb.backends.base import Accelerator, Vector
+from zeptodb.errors import BackendUnavailableError, InvalidInputError, InvalidTypeError, QueryError, ZeptoError
 from zeptodb.sql.plain_columns import distinct_names, numpy_values, python_values
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.types import ColumnType
 
 if TYPE_CHECKING:
     import cudf
+    import cupy
     import pandas as pd
     import plotly.graph_objects as go
     import polars as pl
@@ -58,7 +59,9 @@ class QueryResult:
         error: str = "",
         error_type: type[ZeptoError] | None = None,
         timestamps: Timestamps = "ns",
+        accelerator: Accelerator | None = None,
     ) -> None:
+        """`accelerator` is what `to_cupy` copies columns to."""
         if timestamps not in ("ns", "datetime"):
             raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
         self._vectors: tuple[ResultColumn, ...] | None = tuple(columns)
@@ -73,6 +76,7 @@ class QueryResult:
         self._bytes_scanned = bytes_scanned
         self.engine = engine
         self._plan = plan
+        self._accelerator = accelerator
         self.error = error
         self.error_type = QueryError if error and error_type is None else error_type
 
@@ -88,6 +92,7 @@ class QueryResult:
         engine: str = "duckdb",
         plan: str | Callable[[], str] = "",
         timestamps: Timestamps = "ns",
+        accelerator: Accelerator | None = None,
     ) -> QueryResult:
         """A result over an Arrow table, as DuckDB returns it; `timestamp_columns` are those of int64 nanoseconds.
 
@@ -102,6 +107,7 @@ class QueryResult:
             engine=engine,
             plan=plan,
             timestamps=timestamps,
+            accelerator=accelerator,
         )
         result._vectors = None
         result._timestamp_columns = timestamp_columns
@@ -283,14 +289,50 @@ class QueryResult:
         arrays = {name: arrow_columns.numpy_values(column) for name, column in zip(names, table.columns, strict=True)}
         return {name: _read_only(array) for name, array in arrays.items()}
 
+    def to_cupy(self) -> dict[str, cupy.ndarray]:
+        """The columns as CuPy arrays on the pipeline's device, by name; repeated names get a counter (a, a_1).
+
+        One copy for all of them. CuPy's arrays offer `__cuda_array_interface__` and DLPack, so that torch, numba, jax
+        and cuDF take them as they are. Timestamps are int64 nanoseconds; integers with NULL become float64 with NaN.
+        Raises QueryError if the statement failed, InvalidTypeError for strings and what else is no number there, and
+        BackendUnavailableError when the pipeline has no GPU.
+        """
+        self.raise_for_error()
+        if self._accelerator is None:
+            raise BackendUnavailableError(
+                "to_cupy() needs a GPU, and the pipeline of this result runs on the CPU; make one with "
+                'backend="cuda" (pipeline.stats().backend_reason says what is missing), or use to_numpy().'
+            )
+        names, arrays = distinct_names(self.column_names), [self._numbers(i) for i in range(len(self.column_names))]
+        for name, array in zip(names, arrays, strict=True):
+            if array.dtype.kind not in "biuf":
+                raise InvalidTypeError(
+                    f'Column "{name}" is no column of numbers (or has NULL among integers beyond 2**53), and CuPy has '
+                    "arrays of numbers only; leave it out, cast it, or use to_cudf() or to_arrow()."
+                )
+        return dict(zip(names, self._accelerator.copies(arrays), strict=True))
+
+    def _numbers(self, column: int) -> npt.NDArray[Any]:
+        """A column as numpy has it, timestamps as int64."""
+        found = None if self._vectors is None else numpy_values(self._vectors[column][1])
+        if found is None:
+            from zeptodb.sql import arrow_columns
+
+            found = arrow_columns.numpy_values(self._arrow.column(column))
+        return found
+
     def to_cudf(self) -> cudf.DataFrame:
-        """The columns as a cuDF DataFrame; raises BackendUnavailableError without cuDF."""
+        """The columns as a cuDF DataFrame; repeated names get a counter (a, a_1).
+
+        Raises QueryError if the statement failed, and BackendUnavailableError without cuDF (the extra `cudf`).
+        """
+        self.raise_for_error()
         try:
             import cudf
         except ImportError as error:
             raise BackendUnavailableError(
-                "to_cudf() needs cuDF and an NVIDIA GPU, but cudf cannot be imported; install cudf-cu12 or cudf-cu13, "
-                "or use to_arrow(), to_pandas() or to_polars()."
+                f"to_cudf() needs cuDF and an NVIDIA GPU, but cudf cannot be imported ({error}); "
+                "pip install 'zeptodb[cudf]' (or cudf-cu12 for CUDA 12), or use to_arrow(), to_pandas() or to_polars()."
             ) from error
 
         table = self.to_arrow()

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import placement
 from zeptodb.backends.base import (
     AggregateResult,
     AggregateScan,
@@ -45,13 +46,23 @@ class Trace:
 
     steps: list[Step] = field(default_factory=list)
 
-    def run(self, operator: str, engine: str, work: Callable[[], Answer], rows: Callable[[Answer], int]) -> Answer:
-        """The result of `work`, noted as a step; what other steps within it took is left out."""
+    def run(
+        self,
+        operator: str,
+        engine: str | Callable[[], str],
+        work: Callable[[], Answer],
+        rows: Callable[[Answer], int],
+    ) -> Answer:
+        """The result of `work`, noted as a step; what other steps within it took is left out.
+
+        engine: its name, or what says so once it has run.
+        """
         before = self.microseconds
         started = time.perf_counter_ns()
         answer = work()
         elapsed = (time.perf_counter_ns() - started) / 1_000
-        self.steps.append(Step(operator, engine, rows(answer), elapsed - (self.microseconds - before)))
+        name = engine if isinstance(engine, str) else engine()
+        self.steps.append(Step(operator, name, rows(answer), elapsed - (self.microseconds - before)))
         return answer
 
     @property
@@ -171,7 +182,13 @@ class _TracedBackend:
         return self._run("windows", lambda: self._backend.window(operation), _rows)
 
     def _run(self, operator: str, work: Callable[[], Answer], rows: Callable[[Answer], int]) -> Answer:
-        return self._trace.run(operator, self._engine, work, rows)
+        before = len(placement.current() or ())
+
+        def engine() -> str:
+            places = (placement.current() or [])[before:]
+            return f"native:{places[-1].engine} ({places[-1].device})" if places else self._engine
+
+        return self._trace.run(operator, engine, work, rows)
 
 
 def _rows_within(ranges: Ranges) -> int:

@@ -36,6 +36,8 @@ class Snapshot:
         version: grows with every change of the table's contents.
         history: whose contents these are, and which of their rows have moved so far.
         release: called by `close()`.
+        retake: called for the rows of the table as they are then, for work that outlives this snapshot; None when the
+            table is gone.
         derived: facts computed from the above when asked for, shared by all snapshots of the same version.
     """
 
@@ -49,6 +51,7 @@ class Snapshot:
     version: int
     history: History = field(default_factory=History, repr=False, compare=False)
     release: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    retake: Callable[[], Snapshot | None] = field(default=lambda: None, repr=False, compare=False)
     derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from threading import RLock
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,7 @@ class Table:
         self._last_stamp = 0
         self._generation = 0
         self._latest: tuple[Segments, Snapshot] | None = None
+        self._self = ref(self)
         self._become(schema, _dictionaries(schema), self._empty(schema))
         _TABLES.add(self)
 
@@ -156,6 +158,7 @@ class Table:
             version=version,
             history=history,
             release=pin.release,
+            retake=partial(_retaken, self._self),
         )
         # The cached one holds no pin (a pin would keep retired blocks for ever); `pin(version)` revives it.
         self._latest = (segments, snapshot.released_by(_nothing))
@@ -307,6 +310,11 @@ class Table:
         columns = list(batch.columns)
         columns[column] = np.full(batch.rows, self._last_stamp, dtype=np.int64)
         return replace(batch, columns=tuple(columns))
+
+
+def _retaken(table: ref[Table]) -> Snapshot | None:
+    found = table()
+    return None if found is None else Table.snapshot(found)  # a view that computes itself anew is not asked to
 
 
 def _rows(batch: ColumnBatch, schema: Schema, dictionaries: tuple[Dictionary | None, ...]) -> Rows:

@@ -44,18 +44,27 @@ class CpuBackend:
 
     Attributes:
         name: "cpu".
+        reason: why it was taken, when it was not asked for by name.
+        accelerator: None.
         memory: supplies the memory of arenas.
         capabilities: every operator and aggregate.
     """
 
     def __init__(
-        self, *, threads: int | None = None, row_threshold: int = ROW_THRESHOLD, summaries: bool = True
+        self,
+        *,
+        threads: int | None = None,
+        row_threshold: int = ROW_THRESHOLD,
+        summaries: bool = True,
+        reason: str = "",
     ) -> None:
         """Use at most `threads` workers (None: one per core); work over fewer rows than `row_threshold` takes one.
 
         summaries: keep partial results of blocks of rows and answer from them (see `summaries.py`).
         """
         self.name = "cpu"
+        self.reason = reason
+        self.accelerator = None
         self.memory: HostMemory = AnonymousMemory()
         self._summaries = Summaries() if summaries else None
         self.capabilities = Capabilities(

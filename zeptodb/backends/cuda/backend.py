@@ -6,27 +6,31 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
-from threading import RLock
+from dataclasses import replace
+from threading import Lock, RLock
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import placement
 from zeptodb.backends.base import (
-    AggregateOp,
     AggregateResult,
     AggregateScan,
     AsofJoin,
     Backend,
-    Capabilities,
+    Operation,
     Ranges,
     SelectScan,
     TopScan,
     Vector,
     WindowScan,
 )
+from zeptodb.backends.cuda.accelerator import CudaAccelerator
 from zeptodb.backends.cuda.aggregate import aggregate
 from zeptodb.backends.cuda.asof import asof_join
+from zeptodb.backends.cuda.calibrate import MachineRates
+from zeptodb.backends.cuda.choose import Chooser, Policy
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError, forked_error
 from zeptodb.backends.cuda.group import group
@@ -34,7 +38,9 @@ from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
-from zeptodb.backends.cuda.window import WINDOWS, window
+from zeptodb.backends.cuda.uploads import Uploads
+from zeptodb.backends.cuda.window import window
+from zeptodb.backends.placement import Placement
 from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -47,14 +53,17 @@ _NUMBERS = itertools.count()
 
 
 class CudaBackend:
-    """Runs operators on one device; safe to use from any number of threads.
+    """Runs operators on one device, or on the CPU's backend; safe to use from any number of threads.
 
     Attributes:
         name: "cuda", or what the driver is called.
+        reason: why it was taken, when it was not asked for by name.
         memory: supplies the memory of arenas.
-        capabilities: every operator and aggregate.
-        device_runs: operators that the device has run.
-        host_runs: per reason, operators that the host ran because the device did not.
+        capabilities: what the CPU's backend can run, so that nothing is left to DuckDB because of the device.
+        accelerator: where operators run, and arrays on the device.
+        rates: what the cost model knows of the machine.
+        uploads: columns that are brought up in the background.
+        host_runs: per reason, operators that belonged on the device and that the host ran after all.
     """
 
     def __init__(
@@ -62,11 +71,14 @@ class CudaBackend:
         driver: Driver,
         host: Backend,
         *,
+        policy: Policy = "device",
+        reason: str = "",
         pinned_limit: int | None = None,
         device_memory_limit: int | None = None,
     ) -> None:
         """`host` runs what the device does not.
 
+        policy: "device" runs on it whatever it can run, "cost" what is expected to be done first there.
         pinned_limit: bytes of host memory to page-lock at most (None: a quarter of the machine's, at most 8 GiB).
         device_memory_limit: bytes of device memory to hold rows in (None: four fifths of what is free).
         """
@@ -75,25 +87,33 @@ class CudaBackend:
         self.name = driver.name
         self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
         self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
-        self.capabilities = Capabilities(
-            frozenset(AggregateOp),
-            frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),
-            windows=WINDOWS,
-        )
-        self.device_runs = 0
-        self.host_runs: Counter[str] = Counter()
+        summarized = host.capabilities.summarized if policy == "cost" else frozenset()
+        self.capabilities = replace(host.capabilities, summarized=summarized)
+        self.reason = reason
         self._lock = RLock()
+        self.rates = MachineRates(driver, host)
+        self.uploads = Uploads(self.image, self._lock)
+        self._chooser = Chooser(driver, host, self.image, self._lock, self.uploads, policy=policy, rates=self.rates)
+        self.accelerator = CudaAccelerator(driver, self.image, self._lock, self._chooser)
+        self.host_runs: Counter[str] = Counter()
+        self._counting = Lock()
         self._process = os.getpid()
         self._key = f"device columns {next(_NUMBERS)}"
 
     def __repr__(self) -> str:
-        """Name and device."""
-        return f"{self.name} ({self.device})"
+        """Name and device, and what else may run operators."""
+        words = f"{self.name} ({self.device})"
+        return words if self._chooser.policy == "device" else f"{words} or {self.host!r}, by estimated cost"
 
     @property
     def device(self) -> str:
         """What it runs on, in words."""
         return self.driver.device
+
+    @property
+    def device_runs(self) -> int:
+        """Operators that the device has run."""
+        return self.accelerator.placed[0]
 
     @property
     def workers(self) -> Workers:
@@ -108,7 +128,12 @@ class CudaBackend:
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
-        return self._on_device(lambda: self._aggregate(operation), lambda: self.host.aggregate(operation))
+        return self._run(operation, lambda: self._aggregate(operation), lambda: self._host_aggregate(operation))
+
+    def _host_aggregate(self, operation: AggregateScan) -> AggregateResult:
+        result = self.host.aggregate(operation)
+        self._chooser.note_host_answer(operation, result)
+        return result
 
     def _aggregate(self, operation: AggregateScan) -> AggregateResult:
         columns = self._columns(operation.scan.snapshot)
@@ -118,7 +143,7 @@ class CudaBackend:
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
         """Run a SelectScan; one Vector per output."""
-        return self._on_device(lambda: self._select(operation), lambda: self.host.select(operation))
+        return self._run(operation, lambda: self._select(operation), lambda: self.host.select(operation))
 
     def _select(self, operation: SelectScan) -> tuple[Vector, ...]:
         return select(self.driver, self._columns(operation.scan.snapshot), operation)
@@ -126,11 +151,11 @@ class CudaBackend:
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
         operators = Operators(self._aggregate, self._aggregate, self._select)
-        return self._on_device(lambda: top(operators, operation), lambda: self.host.top(operation))
+        return self._run(operation, lambda: top(operators, operation), lambda: self.host.top(operation))
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
-        return self._on_device(lambda: self._asof_join(operation), lambda: self.host.asof_join(operation))
+        return self._run(operation, lambda: self._asof_join(operation), lambda: self.host.asof_join(operation))
 
     def _asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         left, right = self._columns(operation.left.snapshot), self._columns(operation.right.snapshot)
@@ -138,25 +163,37 @@ class CudaBackend:
 
     def window(self, operation: WindowScan) -> tuple[Vector, ...]:
         """Run a WindowScan; one Vector per output."""
-        return self._on_device(lambda: self._window(operation), lambda: self.host.window(operation))
+        return self._run(operation, lambda: self._window(operation), lambda: self.host.window(operation))
 
     def _window(self, operation: WindowScan) -> tuple[Vector, ...]:
         return window(self.driver, self._columns(operation.scan.snapshot), operation)
 
-    def _on_device(self, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
-        """The answer of the device, or of the host where the device cannot give one."""
-        if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
-            raise forked_error()
+    def _run(self, operation: Operation, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
+        """The answer of where the operator belongs, or of the host where the device cannot give one after all."""
+        place = self._chooser.choose(operation)
+        if place.engine == self.name:
+            if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
+                raise forked_error()
+            try:
+                answer = self._on_device(on_device)
+            except (CannotRunError, OutOfDeviceMemoryError) as error:
+                place = place.moved(self.host.name, self.host.device, str(error))
+                with self._counting:
+                    self.host_runs[place.reason] += 1
+            else:
+                self._note(place)
+                return answer
+        self._note(place)
+        return on_host()
+
+    def _on_device(self, run: Callable[[], Answer]) -> Answer:
         with self._lock:
             self.image.begin_query()
-            try:
-                answer = on_device()
-            except (CannotRunError, OutOfDeviceMemoryError) as error:
-                self.host_runs[str(error)] += 1
-            else:
-                self.device_runs += 1
-                return answer
-        return on_host()
+            return run()
+
+    def _note(self, place: Placement) -> None:
+        self.accelerator.count(on_device=place.engine == self.name)
+        placement.note(place)
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
         """Threads of what runs on the host."""
@@ -167,12 +204,15 @@ class CudaBackend:
         self.host.begin_warm_up()
 
     def warm_up(self) -> None:
-        """Compile or load every kernel."""
+        """Compile or load every kernel, and measure the machine if nobody has."""
         self.driver.load_all()
         self.host.warm_up()
+        with self._lock:  # what else the device does would count as slowness, and be remembered
+            self.rates.calibrate()
 
     def close(self) -> None:
-        """Stop worker threads of the host."""
+        """Stop worker threads of the host, and what is brought up in the background."""
+        self.uploads.close()
         self.host.close()
 
     def _columns(self, snapshot: Snapshot) -> DeviceColumns:

@@ -108,6 +108,7 @@ class CupyDriver:
         """
         self.name = "cuda"
         self.number = number
+        self.rates = None  # are measured
         self._process = os.getpid()
         self._device = cupy.cuda.Device(number)
         self._pool = cupy.cuda.MemoryPool()
@@ -130,6 +131,11 @@ class CupyDriver:
     def stream(self) -> Any:
         """CuPy's stream, on which everything runs in order."""
         return self._stream
+
+    @property
+    def versions(self) -> str:
+        """Versions of the driver, CUDA and CuPy."""
+        return f"driver {_runtime.driverGetVersion()}, CUDA {_runtime.runtimeGetVersion()}, CuPy {cupy.__version__}"
 
     @contextmanager
     def _active(self) -> Iterator[None]:

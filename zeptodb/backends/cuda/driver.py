@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import BackendUnavailableError, ZeptoError
+
+if TYPE_CHECKING:
+    from zeptodb.backends.cuda.cost import Rates
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -108,6 +111,16 @@ class Driver(Protocol):
     @property
     def number(self) -> int:
         """Which device of the machine it is, counted from 0."""
+        ...
+
+    @property
+    def versions(self) -> str:
+        """Versions of what the device runs on: driver, compiler; what was measured on others does not count."""
+        ...
+
+    @property
+    def rates(self) -> Rates | None:
+        """What the device and the CPU beside it can do, where that is known without measuring."""
         ...
 
     @property

@@ -15,13 +15,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.cuda.driver import DeviceMemory, Driver, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.known import Contents, Known, Note
 from zeptodb.backends.cuda.memory import PinnedMapping, PinnedMemory
 from zeptodb.backends.cuda.staging import StagingRing
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
+
+_IMAGES = itertools.count()
 
 _SHARE_OF_FREE = 0.8
 _MANY_RANGES = 64
@@ -46,37 +49,21 @@ class Mirror:
     last_use: int = 0
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is up to date of one kind of block, [column, segment]: rows, from which address, in which mirror."""
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """What a query would have to bring up.
 
-    rows: Int64Array
-    addresses: Int64Array
-    mirrors: Int64Array
+    Attributes:
+        pinned_bytes: of these in page-locked memory.
+        pageable_bytes: of these elsewhere.
+        mirror_bytes: device memory that mirrors all of what the query reads, whether or not it is there.
+        is_mapped: whether all of it lies in mappings that have mirrors; else all is copied for the query.
+    """
 
-    @classmethod
-    def nothing(cls, columns: int) -> _Known:
-        return cls(*(np.zeros((columns, 0), dtype=np.int64) for _ in range(3)))
-
-    def grow(self, segments: int) -> None:
-        more = segments - self.rows.shape[1]
-        if more > 0:
-            self.rows, self.addresses, self.mirrors = (
-                np.pad(table, ((0, 0), (0, more))) for table in (self.rows, self.addresses, self.mirrors)
-            )
-
-    def void(self, addresses: Int64Array) -> None:
-        """Other blocks lie at these addresses now."""
-        self.rows[np.isin(self.addresses, addresses)] = 0
-
-
-@dataclass(slots=True)
-class _Contents:
-    """What the image knows of one table's contents: values, validity bytes, and after how many merges, per column."""
-
-    values: _Known
-    validity: _Known
-    merges: Int64Array
+    pinned_bytes: int
+    pageable_bytes: int
+    mirror_bytes: int
+    is_mapped: bool = True
 
 
 @dataclass(slots=True)
@@ -89,26 +76,6 @@ class ImageStats:
     by_kernel: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """What will be known once the copies have been made."""
-
-    known: _Known
-    column: int
-    segments: Int64Array
-    rows: Int64Array
-    addresses: Int64Array
-    mirrors: Int64Array
-
-    def apply(self) -> None:
-        for table, values in (
-            (self.known.rows, self.rows),
-            (self.known.addresses, self.addresses),
-            (self.known.mirrors, self.mirrors),
-        ):
-            table[self.column, self.segments] = values
-
-
 @dataclass(slots=True)
 class _Needed:
     """Ranges to bring up: addresses on the device and on the host, bytes, mapping of each; and what is known then."""
@@ -117,23 +84,25 @@ class _Needed:
     sources: list[Int64Array] = field(default_factory=list)
     sizes: list[Int64Array] = field(default_factory=list)
     mappings: list[Int64Array] = field(default_factory=list)
-    notes: list[_Note] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 class DeviceImage:
     """Mirrors of the mappings of one `PinnedMemory`. The owner's lock guards it."""
 
     def __init__(self, driver: Driver, memory: PinnedMemory, *, limit_bytes: int | None = None) -> None:
-        """Hold at most `limit_bytes` in mirrors (None: four fifths of what is free when the first one is made)."""
+        """Hold at most `limit_bytes` in mirrors (None: four fifths of what is free when first asked for)."""
         self._driver, self._memory = driver, memory
         self._limit = limit_bytes
+        self._changes = 0  # of what is on the device
+        self._key = f"absent from device image {next(_IMAGES)}"
         self.mirror_bytes = 0
         self.stats = ImageStats()
         self._ring = StagingRing(driver, memory)
         self._mirrors: dict[int, Mirror] = {}  # by serial of the mapping
         self._serials = itertools.count(1)
         self._query = 0
-        self._contents: WeakKeyDictionary[Origin, _Contents] = WeakKeyDictionary()
+        self._contents: WeakKeyDictionary[Origin, Contents] = WeakKeyDictionary()
 
     def begin_query(self) -> None:
         """What the query before this one has used may go."""
@@ -148,40 +117,107 @@ class DeviceImage:
             by_serial[serial].last_use = self._query
         return True
 
-    def bring(self, snapshot: Snapshot, column: int) -> tuple[Int64Array, Int64Array, frozenset[int]] | None:
+    @property
+    def limit_bytes(self) -> int:
+        """Device memory that mirrors may take."""
+        if self._limit is None:
+            self._limit = int(self._driver.memory_bytes[0] * _SHARE_OF_FREE)
+        return self._limit
+
+    def absent(self, snapshot: Snapshot, columns: frozenset[int]) -> Absent:
+        """What of these columns is not on the device; changes nothing."""
+        changes, known = snapshot.derived.get(self._key, (-1, {}))
+        if changes != self._changes:
+            known = {}
+            snapshot.derived[self._key] = self._changes, known
+        found: Absent | None = known.get(columns)
+        if found is None:
+            found = known[columns] = self._absent(snapshot, columns)
+        return found
+
+    def _absent(self, snapshot: Snapshot, columns: frozenset[int]) -> Absent:
+        mappings = self._memory.mappings()
+        places = _Places.of(mappings)
+        serials = np.array([self._serial_of(mapping) for mapping in mappings], dtype=np.int64)
+        pinned = total = 0
+        touched: set[int] = set()
+        is_mapped = True
+        for column in columns:
+            for kind, table, width in self._kinds(snapshot, column):
+                there = np.flatnonzero((snapshot.lengths > 0) & (table[column] != 0))
+                addresses, lengths = table[column][there], snapshot.lengths[there]
+                if not places.are_inside(addresses):
+                    is_mapped = False
+                    total += int(lengths.sum()) * width
+                    continue
+                owners = places.indexes(addresses)
+                touched.update(np.unique(owners).tolist())
+                valid, _ = kind.valid_rows(column, there, addresses, serials[owners])
+                missing = np.maximum(lengths - valid, 0) * width
+                is_pinned = self._memory.are_pinned(mappings, owners, addresses + valid * width)
+                total += int(missing.sum())
+                pinned += int(missing[is_pinned].sum())
+        return Absent(pinned, total - pinned, sum(mappings[k].size_bytes for k in touched), is_mapped)
+
+    def _serial_of(self, mapping: PinnedMapping) -> int:
+        """The serial of a mapping's mirror, 0 when it has none."""
+        mirror = self._mirrors.get(mapping.serial)
+        return 0 if mirror is None else mirror.serial
+
+    def _kinds(self, snapshot: Snapshot, column: int) -> tuple[tuple[Known, Int64Array, int], ...]:
+        """What is known of a column's values and validity, after what late rows have moved; where; bytes per row."""
+        contents = self._known_of(snapshot)
+        if snapshot.history.merges > contents.merges[column]:
+            segments, first_rows = snapshot.history.moved_since(int(contents.merges[column]))
+            contents.values.displace(column, segments, first_rows)
+            contents.validity.displace(column, segments, first_rows)
+            contents.merges[column] = snapshot.history.merges
+        width = snapshot.schema.fields[column].type.dtype.itemsize
+        return (contents.values, snapshot.addresses, width), (contents.validity, snapshot.validity, 1)
+
+    def bring(
+        self, snapshot: Snapshot, column: int, *, segment: int | None = None
+    ) -> tuple[Int64Array, Int64Array, frozenset[int]] | None:
         """Bring a column up to date: device addresses of values and validity per segment, and serials of their mirrors.
 
-        None when not all of the column lies in this memory's mappings. Raises OutOfDeviceMemoryError.
+        segment: this one only. None when not all of it lies in this memory's mappings. Raises OutOfDeviceMemoryError.
         """
         mappings = self._memory.mappings()
         places = _Places.of(mappings)
         used = snapshot.lengths > 0
+        if segment is not None:
+            used &= np.arange(len(used)) == segment
         rows = [table[column][used & (table[column] != 0)] for table in (snapshot.addresses, snapshot.validity)]
         if not all(places.are_inside(row) for row in rows):
             return None
-        contents = self._known_of(snapshot)
-        width = snapshot.schema.fields[column].type.dtype.itemsize
         needed = _Needed()
         result = []
         kept: set[int] = set()
-        for known, table, size in (
-            (contents.values, snapshot.addresses, width),
-            (contents.validity, snapshot.validity, 1),
-        ):
+        for known, table, size in self._kinds(snapshot, column):
             there = np.flatnonzero(used & (table[column] != 0))
-            result.append(self._collect(snapshot, known, contents, column, table[column], there, size, places,
-                                        kept, needed))  # fmt: skip
+            result.append(self._collect(snapshot, known, column, table[column], there, size, places, kept, needed))
         self._upload(needed, mappings)
         for note in needed.notes:
             note.apply()
-        contents.merges[column] = max(int(contents.merges[column]), snapshot.history.merges)
         return result[0], result[1], frozenset(kept)
+
+    def array(self, snapshot: Snapshot, column: int, segment: int) -> DeviceArray | None:
+        """The values of one segment, brought up; the mirror stays as long as the array, even where it has to go here.
+
+        None when they do not lie in this memory's mappings. Raises OutOfDeviceMemoryError.
+        """
+        brought = self.bring(snapshot, column, segment=segment)
+        if brought is None:
+            return None
+        address = int(brought[0][segment])
+        mirror = next(m for m in self._mirrors.values() if 0 <= address - m.memory.address < m.memory.size_bytes)
+        dtype = snapshot.schema.fields[column].type.dtype
+        return DeviceArray(mirror.memory, address, int(snapshot.lengths[segment]), dtype)
 
     def _collect(
         self,
         snapshot: Snapshot,
-        known: _Known,
-        contents: _Contents,
+        known: Known,
         column: int,
         addresses: Int64Array,
         there: Int64Array,
@@ -203,32 +239,27 @@ class DeviceImage:
             kept.add(mirror.serial)
             mirrors[index] = mirror.serial
             deltas[index] = mirror.memory.address - places.mappings[index].address
-        is_same = known.addresses[column, there] == addresses[there]
-        is_same &= known.mirrors[column, there] == mirrors[mapping_of]
-        valid = np.zeros(len(addresses), dtype=np.int64)
-        valid[there] = np.where(is_same, known.rows[column, there], 0)
-        if snapshot.history.merges > contents.merges[column]:
-            segments, first_rows = snapshot.history.moved_since(int(contents.merges[column]))
-            np.minimum.at(valid, segments, first_rows)
+        starts, is_same = known.valid_rows(column, there, addresses[there], mirrors[mapping_of])
         taken_over = addresses[there][~is_same]
         if len(taken_over):
+            contents = self._known_of(snapshot)
             contents.values.void(taken_over)
             contents.validity.void(taken_over)
-        starts, ends = valid[there], np.maximum(valid[there], snapshot.lengths[there])
+        ends = np.maximum(starts, snapshot.lengths[there])
         is_missing = ends > starts
         needed.targets.append((addresses[there] + deltas[mapping_of] + starts * width)[is_missing])
         needed.sources.append((addresses[there] + starts * width)[is_missing])
         needed.sizes.append(((ends - starts) * width)[is_missing])
         needed.mappings.append(mapping_of[is_missing])
-        needed.notes.append(_Note(known, column, there, ends, addresses[there], mirrors[mapping_of]))
+        needed.notes.append(Note(known, column, there, ends, addresses[there], mirrors[mapping_of]))
         found[there] = addresses[there] + deltas[mapping_of]
         return found
 
-    def _known_of(self, snapshot: Snapshot) -> _Contents:
+    def _known_of(self, snapshot: Snapshot) -> Contents:
         contents = self._contents.get(snapshot.history.origin)
         if contents is None:
             columns = len(snapshot.addresses)
-            contents = _Contents(_Known.nothing(columns), _Known.nothing(columns), np.zeros(columns, dtype=np.int64))
+            contents = Contents(Known.nothing(columns), Known.nothing(columns), np.zeros(columns, dtype=np.int64))
             self._contents[snapshot.history.origin] = contents
         contents.values.grow(len(snapshot.lengths))
         contents.validity.grow(len(snapshot.lengths))
@@ -249,17 +280,17 @@ class DeviceImage:
         living = {mapping.serial: mapping.size_bytes for mapping in self._memory.mappings()}
         for serial in [serial for serial in self._mirrors if serial not in living]:
             del self._mirrors[serial]
-        if self._limit is None:
-            self._limit = int(self._driver.memory_bytes[0] * _SHARE_OF_FREE)
-        if size_bytes > self._limit:
+        if size_bytes > self.limit_bytes:
             raise OutOfDeviceMemoryError(
-                f"{size_bytes:,} bytes of one arena do not fit into the {self._limit:,} bytes of device memory allowed"
+                f"{size_bytes:,} bytes of one arena do not fit into the {self.limit_bytes:,} bytes of device memory "
+                "allowed"
             )
-        while self._mirrors and sum(living[serial] for serial in self._mirrors) + size_bytes > self._limit:
+        while self._mirrors and sum(living[serial] for serial in self._mirrors) + size_bytes > self.limit_bytes:
             coldest = min(self._mirrors.values(), key=lambda mirror: mirror.last_use)
             if coldest.last_use == self._query:
                 raise OutOfDeviceMemoryError("one query needs more device memory than is allowed")
             del self._mirrors[coldest.mapping_serial]
+            self._changes += 1
             self.stats.evictions += 1
         self.mirror_bytes = sum(living[serial] for serial in self._mirrors) + size_bytes
 
@@ -274,6 +305,7 @@ class DeviceImage:
         if not len(sizes):
             return
         total = int(sizes.sum())
+        self._changes += 1
         self.stats.uploaded_bytes += total
         self.stats.ranges += len(sizes)
         if len(sizes) > _MANY_RANGES:

@@ -9,8 +9,14 @@ from collections import deque
 from contextlib import suppress
 from threading import Lock
 
+import numpy as np
+import numpy.typing as npt
+
 from zeptodb.backends.cuda.driver import DeviceError, Driver
 from zeptodb.storage.memory import HostMemory, Mapping
+
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 SLAB_BYTES = 32 << 20
 """How much is page-locked at once; a slab that no row has reached costs nothing."""
@@ -112,6 +118,16 @@ class PinnedMemory:
         if slab not in mapping.slabs and self.pinned_bytes + size > self.limit_bytes:
             return False
         return self._pin(mapping, slab, size)
+
+    def are_pinned(self, mappings: list[PinnedMapping], owners: Int64Array, addresses: Int64Array) -> BoolArray:
+        """Whether the slab at each address, in the mapping at that place of the list, is page-locked."""
+        found = np.zeros(len(owners), dtype=np.bool_)
+        for owner in np.unique(owners).tolist():
+            mapping, is_here = mappings[owner], owners == owner
+            slabs = np.array([slab for slab, size in list(mapping.slabs.items()) if size], dtype=np.int64)
+            offsets = (addresses[is_here] - mapping.address) // SLAB_BYTES * SLAB_BYTES
+            found[is_here] = np.isin(offsets, slabs)
+        return found
 
     def _pin(self, mapping: PinnedMapping, slab: int, size: int) -> bool:
         if slab in mapping.slabs:

@@ -19,8 +19,6 @@ from zeptodb.backends.program import may_be_null
 from zeptodb.backends.results import nullable_columns, overflow
 from zeptodb.backends.windows import SUM_INT_HIGH, recipe_of, windowed, without_idle
 
-WINDOWS = frozenset(WindowOp)
-
 
 def window(driver: Driver, columns: DeviceColumns, operation: WindowScan) -> tuple[Vector, ...]:
     """Run a WindowScan; one Vector per output; raises CannotRunError for what the device does not run."""
