@@ -99,10 +99,11 @@ def run_tests(variant: Variant, arguments: tuple[str, ...], *, folder: Path | No
         [sys.executable, "-m", "pytest", "-x", "-v", "-s", "-p", "no:cacheprovider", *arguments],
         cwd=ROOT, env=environment(variant, folder), capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
-    return _judged(run.returncode, run.stdout + run.stderr, time.monotonic() - began)
+    return judged(run.returncode, run.stdout + run.stderr, time.monotonic() - began)
 
 
-def _judged(code: int, output: str, seconds: float) -> Run:
+def judged(code: int, output: str, seconds: float) -> Run:
+    """What pytest's exit code and output say."""
     passed = sum(int(number) for number in _PASSED.findall(output))
     if code == 0 and passed:
         return Run(passed, None, "", seconds)
