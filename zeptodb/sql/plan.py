@@ -100,8 +100,7 @@ class Finish(NamedTuple):
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SelectPlan:
+class SelectPlan(NamedTuple):
     """Values of `columns` (over the table) for the rows of a scan; they are the slots.
 
     `storage_order` says that the finish sorts as rows are stored: by symbol, then time ("descending": the time of one
@@ -115,8 +114,7 @@ class SelectPlan:
     storage_order: StorageOrder = None
 
 
-@dataclass(frozen=True, slots=True)
-class AggregatePlan:
+class AggregatePlan(NamedTuple):
     """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), further keys, the aggregates."""
 
     scan: TableScan
@@ -137,8 +135,7 @@ class AggregatePlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class JoinPlan:
+class JoinPlan(NamedTuple):
     """An as-of join on symbol and time; each slot takes the next of the columns of its side."""
 
     left: TableScan
@@ -151,8 +148,7 @@ class JoinPlan:
     finish: Finish
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedPlan:
+class JoinedPlan(NamedTuple):
     """A join whose rows DuckDB finishes: it runs `sql` over them; `timestamp_columns` of its answer are ours."""
 
     join: JoinPlan
