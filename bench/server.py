@@ -243,7 +243,10 @@ def _write_file(table: pa.Table, file: Path) -> None:
 
 
 def query_frame(server: Server, rows: int, repeat: int) -> Line:
-    """A whole table as a DataFrame; the baseline reads the same rows from a local Arrow IPC file."""
+    """A whole table as a DataFrame; the baseline reads the same rows from a local Arrow IPC file.
+
+    Beside it stands what a bare socket takes for as many bytes as the answer has, between two processes.
+    """
     sql = f"SELECT symbol, price, volume, timestamp FROM trades WHERE symbol < {SYMBOLS}"
     with ApexConnection("127.0.0.1", server.port) as db, tempfile.TemporaryDirectory() as folder:
         table = db.query_arrow(sql)
@@ -254,17 +257,49 @@ def query_frame(server: Server, rows: int, repeat: int) -> Line:
         del table
         over_http: list[float] = []
         from_file: list[float] = []
-        for _ in range(repeat):  # in turns, so that both see the same machine
-            over_http.append(_median(lambda: db.query_pandas(sql), 1))
-            from_file.append(_median(lambda: _read_file(file), 1))
-    ours, local = statistics.median(over_http), statistics.median(from_file)
+        over_socket: list[float] = []
+        with bare_socket() as receive:
+            for _ in range(repeat):  # in turns, so that all see the same machine
+                over_http.append(_median(lambda: db.query_pandas(sql), 1))
+                from_file.append(_median(lambda: _read_file(file), 1))
+                over_socket.append(_median(lambda: receive(rows * 8 * 3), 1))  # symbols come as runs
+    ours, local, bare = (statistics.median(times) for times in (over_http, from_file, over_socket))
     return Line(
         f"query_pandas, {rows:,} rows x 4",
         f"{ours * 1e3:.0f} ms",
-        f"Arrow file {local * 1e3:.0f} ms ({ours / local:.2f}x)",
+        f"Arrow file {local * 1e3:.0f} ms ({ours / local:.2f}x), bare socket {bare * 1e3:.0f} ms",
         "2x",
         ours <= 2 * local,
     )
+
+
+SENDER = """
+import socket, sys
+import numpy as np
+source = memoryview(np.ones(1 << 28, dtype=np.uint8))
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+    while wanted := int(connection.recv(20) or 0):
+        for start in range(0, wanted, 1 << 22):
+            connection.sendall(source[start : min(start + (1 << 22), wanted)])
+"""
+
+
+@contextmanager
+def bare_socket() -> Iterator[Callable[[int], None]]:
+    """Receives so many bytes (256 MiB at most) from another process over the loopback, into memory of their own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = [sys.executable, "-c", SENDER, str(listening.getsockname()[1])]
+        with subprocess.Popen(command), listening.accept()[0] as connection:
+
+            def receive(size: int) -> None:
+                connection.send(b"%d" % size)
+                view = memoryview(pa.allocate_buffer(size)).cast("B")
+                position = 0
+                while position < size:
+                    position += connection.recv_into(view[position : position + (1 << 20)])
+
+            yield receive
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _read_file(file: Path) -> pd.DataFrame:

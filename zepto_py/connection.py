@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from zepto_py.frames import arrow_frame, numpy_arrays, pandas_frame, polars_frame
+from zepto_py.frames import arrow_frame, expanded, numpy_arrays, pandas_frame, polars_frame
 from zepto_py.imports import (
     DEFAULT_TIMESTAMP,
     ColumnNames,
@@ -42,6 +42,8 @@ _READS = re.compile(
 _BUSY = (429, 503)
 _PIECE_BYTES = 1 << 20
 _TOLD_BYTES = 4096
+_ENCODING = {"max_block_size": str(2**31 - 1), "arrow_runs": "1"}
+"""All rows in one batch, so that columns lie in one piece as they arrive; symbols once per run of rows."""
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -130,18 +132,23 @@ class ApexConnection:
         params: values for `{name:Type}` in the statement, such as `{symbol:Int64}`; they never pass through SQL text.
         timestamps: columns of time as int64 nanoseconds since 1970, or as datetimes in UTC.
         """
+        return expanded(self._answer(sql, params, timestamps)[0])
+
+    def _answer(self, sql: str, params: Parameters | None, timestamps: Timestamps) -> tuple[pa.Table, pa.Buffer]:
+        """The answer, and the memory that its columns lie in, which nothing else uses."""
         import pyarrow as pa
 
-        response = self._statement(sql, params, {"default_format": "ArrowStream", "timestamps": timestamps})
+        options = {"default_format": "ArrowStream", "timestamps": timestamps, **_ENCODING}
+        response = self._statement(sql, params, options)
         try:
             if response.headers.get("X-ClickHouse-Format") is None:
                 response.drain_conn()
-                return pa.table({})
+                return pa.table({}), pa.py_buffer(b"")
             data = _whole_body(response)
             if data.slice(max(0, data.size - len(_END_OF_STREAM))).to_pybytes() != _END_OF_STREAM:
                 raise pa.ArrowInvalid(_told_error(data.slice(max(0, data.size - _TOLD_BYTES)).to_pybytes()))
             with pa.ipc.open_stream(data) as reader:
-                return reader.read_all()
+                return reader.read_all(), data
         except (pa.ArrowException, OSError, urllib3.exceptions.HTTPError) as error:
             raise ServerUnreachableError(
                 f"The answer of {self._host}:{self._port} broke off midway: {error}"
@@ -153,7 +160,8 @@ class ApexConnection:
         self, sql: str, params: Parameters | None = None, *, timestamps: Timestamps = "ns"
     ) -> pd.DataFrame:
         """The answer as a pandas DataFrame; NULL: NaN, NaT, None; integers with NULL: float64 if exact, else Int64."""
-        return pandas_frame(self.query_arrow(sql, params, timestamps=timestamps))
+        table, memory = self._answer(sql, params, timestamps)
+        return pandas_frame(table, memory=memory)
 
     def query_polars(
         self, sql: str, params: Parameters | None = None, *, timestamps: Timestamps = "ns"
@@ -332,18 +340,17 @@ def _whole_body(response: urllib3.BaseHTTPResponse) -> pa.Buffer:
     view = memoryview(buffer).cast("B")
     position = 0
     while position < len(view):
-        piece = response.read(_PIECE_BYTES, decode_content=False)
-        if not piece:
+        count = response.readinto(view[position : position + _PIECE_BYTES])
+        if not count:
             raise urllib3.exceptions.IncompleteRead(position, len(view) - position)
-        view[position : position + len(piece)] = piece
-        position += len(piece)
+        position += count
     return buffer
 
 
 def _told_error(data: bytes) -> str:
     """What the server wrote into an answer that it could not finish."""
-    told = data.rpartition(b"Code: ")[2]
-    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if told else "it has no end"
+    _, mark, told = data.rpartition(b"Code: ")
+    return "Code: " + told.partition(b"\n")[0].decode("utf-8", "replace") if mark else "it has no end"
 
 
 def _read(data: object) -> pa.Table:

@@ -55,25 +55,75 @@ def _holds_inexact(column: pa.ChunkedArray) -> bool:
     return bool(bounds["min"] < -_EXACT or bounds["max"] > _EXACT)
 
 
-def pandas_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as a pandas DataFrame; repeated names get a counter."""
+def pandas_frame(table: pa.Table, *, memory: pa.Buffer | None = None) -> pd.DataFrame:
+    """A table as a pandas DataFrame; repeated names get a counter.
+
+    memory: what the table lies in, if nobody else uses it; numbers without NULL then stay there, writable, uncopied.
+    """
     import pandas as pd
 
     table = table.rename_columns(distinct_names(table.column_names))
+    in_place: dict[str, npt.NDArray[np.generic]] = {}
     special: dict[str, Callable[[pa.ChunkedArray], object]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if _is_huge(column.type):
+        values = None if memory is None else _in_place(column, memory)
+        if values is not None:
+            in_place[name] = values
+        elif _is_huge(column.type):
             special[name] = lambda c: pd.Series([None if v is None else int(v) for v in c.to_pylist()], dtype=object)
         elif _holds_inexact(column):
             special[name] = lambda c: pd.Series(c.to_pylist(), dtype="Int64")
-    if not special:
-        frame: pd.DataFrame = table.to_pandas()
+    if not special and not in_place:
+        frame: pd.DataFrame = expanded(table).to_pandas()
         return frame
-    plain = table.drop_columns(list(special)).to_pandas()
+    plain = expanded(table.drop_columns([*special, *in_place])).to_pandas()
     columns = {
-        name: special[name](table.column(name)) if name in special else plain[name] for name in table.column_names
+        name: in_place[name]
+        if name in in_place
+        else special[name](table.column(name))
+        if name in special
+        else plain[name]
+        for name in table.column_names
     }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
+
+
+def _in_place(column: pa.ChunkedArray, memory: pa.Buffer) -> npt.NDArray[np.generic] | None:
+    """A column of numbers as an array over the memory that it lies in; None when it does not lie there in one piece.
+
+    A column of runs of integers is written out, into memory of the pool that Arrow uses again.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind) and pa.types.is_int64(kind.value_type) and column.num_chunks == 1:
+        runs = column.chunk(0)
+        written = np.frombuffer(pa.allocate_buffer(8 * len(column)), np.int64)
+        start = 0
+        for end, value in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
+            written[start:end] = value
+            start = end
+        return written
+    if column.num_chunks != 1 or column.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    chunk = column.chunk(0)
+    dtype = np.dtype(kind.to_pandas_dtype())
+    start = chunk.buffers()[1].address - memory.address + chunk.offset * dtype.itemsize
+    if start < 0 or start % dtype.itemsize or start + len(chunk) * dtype.itemsize > memory.size:
+        return None
+    return np.frombuffer(memory, dtype, count=len(chunk), offset=start)
+
+
+def expanded(table: pa.Table) -> pa.Table:
+    """The table with plain values in place of runs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for i, column in enumerate(table.columns):
+        if pa.types.is_run_end_encoded(column.type):
+            table = table.set_column(i, table.column_names[i], pc.run_end_decode(column))
+    return table
 
 
 def polars_frame(table: pa.Table) -> pl.DataFrame:

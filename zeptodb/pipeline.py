@@ -314,19 +314,23 @@ class Pipeline(DirectQueries):
         *,
         timestamps: Literal["ns", "datetime"] = "ns",
         query_id: str | None = None,
+        shares_memory: bool = False,
     ) -> QueryResult:
         """Run SQL; never raises for bad SQL: `result.ok()` is False then and `result.error` says why.
 
         params: values for `?` (a sequence) or `$name` (a mapping). timestamps: int64 ns, or real datetimes.
         timeout: seconds after which the statement ends with an error; None: never.
         query_id: what `running_queries` and `cancel` shall know it by; None: a number.
+        shares_memory: do not copy runs of stored rows; see `QueryResult.to_encoded_arrow`.
         """
         if self._executor is None:
             with collector_paused():
                 from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
-        return self._executor.execute(sql, params, timeout, timestamps=timestamps, query_id=query_id)
+        return self._executor.execute(
+            sql, params, timeout, timestamps=timestamps, query_id=query_id, shares_memory=shares_memory
+        )
 
     def running_queries(self) -> tuple[RunningQuery, ...]:
         """The statements that run at this moment, first begun first: query_id, text, started and elapsed seconds."""

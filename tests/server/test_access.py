@@ -199,6 +199,21 @@ def test_no_way_around_the_tables_of_a_key(guarded: Guarded, sql: str) -> None:
     assert answer.status in (400, 403, 404), answer.data
 
 
+@pytest.mark.parametrize("name", ["names", "secret"])
+def test_tables_of_a_form_open_no_other_table(guarded: Guarded, name: str) -> None:
+    fields = [("query", f"SELECT max(price) FROM {name}, secret"), (name, (name, b"1\n"))]
+    body, kind = urllib3.encode_multipart_formdata(fields)
+    headers = {**guarded.as_("trades only"), "Content-Type": kind}
+    assert guarded.http.post(body, headers=headers, **{f"{name}_structure": "price Int64"}).status == 403
+    assert guarded.http.post(body, headers={"Content-Type": kind}).status == 401
+
+
+def test_a_key_may_be_a_field_of_a_form(guarded: Guarded) -> None:
+    fields = {"query": "SELECT currentUser()", "password": guarded.keys["reader"]}
+    body, kind = urllib3.encode_multipart_formdata(fields)
+    assert guarded.http.post(body, headers={"Content-Type": kind}).data == b"reader\n"
+
+
 def test_a_get_request_never_writes(guarded: Guarded) -> None:
     for sql in (
         "INSERT INTO trades (symbol, price, volume) VALUES (1, 2, 3)",

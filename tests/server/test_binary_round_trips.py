@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zeptodb.errors import ServerError
+from zeptodb.server.formats.answer import answer_of
 from zeptodb.server.formats.input_binary import read_row_binary
-from zeptodb.server.formats.native import NativeWriter, read_native, schema_types
+from zeptodb.server.formats.native import NativeWriter, read_native
 from zeptodb.server.formats.row_binary import RowBinaryWriter
 from zeptodb.server.formats.varint import pack_strings, read_varint, unpack_strings, write_varint
 from zeptodb.server.statement import read_insert
@@ -50,7 +51,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @given(tables())
 @settings(max_examples=150, deadline=None)
 def test_native_and_row_binary_are_read_back(table: pa.Table) -> None:
-    names, types = table.column_names, schema_types(table)
+    names, types = table.column_names, answer_of(table).types
     columns = [column.combine_chunks() for column in table.columns]
     block = NativeWriter(names, types).block(columns, table.num_rows)
     native = pa.Table.from_batches(list(read_native(memoryview(block + block))))
@@ -77,7 +78,7 @@ def test_numbers_of_variable_length(value: int) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_cut_block_is_an_error(table: pa.Table, data: st.DataObject) -> None:
     columns = [column.combine_chunks() for column in table.columns]
-    block = NativeWriter(table.column_names, schema_types(table)).block(columns, table.num_rows)
+    block = NativeWriter(table.column_names, answer_of(table).types).block(columns, table.num_rows)
     cut = data.draw(st.integers(1, len(block) - 1))
     with pytest.raises(ServerError):
         list(read_native(memoryview(block[:cut])))

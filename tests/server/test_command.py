@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import urllib3
 from cryptography import x509
@@ -146,6 +148,9 @@ def test_tls_by_two_options(tmp_path: Path) -> None:
     with BackgroundServer(settings) as server:
         with zeptodb.connect("localhost", server.port, secure=True, ca_file=str(certificate)) as db:
             assert db.execute("SELECT 1") == [(1,)]
+            rows = np.arange(300_000)  # so many that they are sent from where they are stored
+            db.append("trades", pa.table(dict.fromkeys(("symbol", "price", "volume"), rows // 100000)))
+            assert db.query_pandas("SELECT price FROM trades")["price"].sum() == 300_000
         with zeptodb.connect("localhost", server.port, secure=True, retries=0) as distrusting:
             assert not distrusting.ping()
             with pytest.raises(ServerUnreachableError):

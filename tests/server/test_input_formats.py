@@ -178,3 +178,33 @@ def test_an_empty_body_inserts_nothing(http: Http, ticks: Callable[[], list[list
     for name in ("CSV", "Native", "JSONEachRow", "TSV"):
         assert http.post(f"INSERT INTO ticks FORMAT {name}\n").status == 200
     assert ticks() == []
+
+
+@pytest.mark.parametrize("data", ['["x"]\n', '["x"]', '[["x"]]', '["x"]\n["x"]', ' [ ["x"], ["x"] ] '])
+def test_json_arrays_may_be_one_or_many_and_in_an_array(http: Http, data: str) -> None:
+    http.text("CREATE OR REPLACE TABLE single (name STRING)")
+    http.text(data, query="INSERT INTO single FORMAT JSONCompactEachRow")
+    assert http.text("SELECT count(*), min(name) FROM single") == f"{data.count('x')}\tx\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        (_stream(TABLE)[: len(_stream(TABLE)) * 3 // 5], {}, b"nothing was stored"),
+        (_stream(TABLE)[:-8], {}, b"end mark"),
+        (_file(TABLE)[:-8], {}, b"nothing was stored"),
+        (b"", {}, b"nothing was stored"),
+        (b"no arrow at all", {}, b"nothing was stored"),
+        (_stream(pa.table({"symbol": ["A"], "nope": [1]})), {}, b'"nope"'),
+        (_stream(pa.table({"symbol": ["A"], "price": ["x"]})), {}, b'"price"'),
+        (_stream(pa.table({"symbol": ["A"], "volume": [1]})), {"price_scale": "100"}, b'"price"'),
+        (_stream(TABLE), {"price_scale": "x"}, b"numbers"),
+    ],
+)
+def test_bad_arrow_is_refused_and_stores_nothing(
+    http: Http, ticks: Callable[[], list[list[Any]]], rows: bytes, options: dict[str, str], words: bytes
+) -> None:
+    answer = http.post(rows, "/insert/arrow", table="ticks", **options)
+    assert 400 <= answer.status < 500, answer.data
+    assert words in answer.data
+    assert ticks() == []

@@ -211,3 +211,37 @@ def test_health_readiness_and_figures(http: Http, server: BackgroundServer) -> N
     assert metrics.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert b'zeptodb_requests_total{method="POST",route="/",status="200"}' in metrics.data
     assert b'zeptodb_table_rows{table="trades"} 0.0' in metrics.data
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows", "size"),
+    [
+        ("SELECT sum(price) FROM read_from", 3, 24),
+        ("SELECT * FROM read_from", 3, 3 * (8 + 4 + 8)),
+        ("SELECT symbol FROM read_from", 3, 0),  # a symbol is stored once, not per row
+        ("SELECT symbol, count(*) FROM read_from WHERE size > 0 GROUP BY symbol", 3, 12),
+        ("SELECT time_bucket(INTERVAL '1 second', timestamp) AS t, max(size) FROM read_from GROUP BY t", 3, 36),
+        ("SELECT a.size, b.price FROM read_from a ASOF JOIN read_from b USING (symbol, timestamp)", 6, 3 * 12 + 3 * 16),
+        ("SELECT median(price) FROM read_from", 3, 24),
+    ],
+)  # fmt: skip
+def test_the_summary_says_what_was_read(http: Http, sql: str, rows: int, size: int) -> None:
+    http.text("CREATE OR REPLACE TABLE read_from (symbol SYMBOL, price BIGINT, size INT, timestamp TIMESTAMP_NS)")
+    http.text("INSERT INTO read_from VALUES (1, 10, 1, 1), (1, 11, 2, 2), (2, 20, 3, 3)")
+    answer = http.post(sql + " FORMAT JSON")
+    summary = json.loads(answer.headers["X-ClickHouse-Summary"])
+    assert (summary["read_rows"], summary["read_bytes"]) == (str(rows), str(size)), answer.data
+    assert json.loads(answer.data)["statistics"]["bytes_read"] == size
+
+
+def test_the_summary_of_an_insert_says_what_was_written(http: Http) -> None:
+    http.text("CREATE OR REPLACE TABLE written (a BIGINT)")
+    answer = http.post("1\n2\n3\n", query="INSERT INTO written FORMAT CSV")
+    summary = json.loads(answer.headers["X-ClickHouse-Summary"])
+    assert (summary["written_rows"], summary["written_bytes"], summary["read_rows"]) == ("3", "6", "0")
+
+
+def test_a_temporary_table_is_refused(http: Http) -> None:
+    answer = http.post("CREATE TEMPORARY TABLE t (a Int64)", session_id="s")
+    assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (501, "48"), answer.data
+    assert http.post("SELECT * FROM t", session_id="s").status == 404

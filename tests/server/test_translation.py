@@ -126,3 +126,23 @@ def test_hostile_nesting_is_an_error(http: Http, depth: int, words: str) -> None
 def test_a_statement_that_is_too_long_is_refused(http: Http) -> None:
     answer = http.post("SELECT 1 + " + "1 + " * 200_000 + "1")
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (413, "223")
+
+
+@pytest.mark.parametrize(
+    ("sql", "options", "expected"),
+    [
+        (
+            "SELECT toStartOfHour(timestamp) AS t, max(price) FROM trades WHERE symbol = {symbol:Int64} GROUP BY t",
+            {"symbol": "1"},
+            "2023-11-14 22:00:00\t110\n",
+        ),
+        ("SELECT toYear(timestamp), '$x' FROM trades LIMIT {n:UInt8}", {"n": "1"}, "2023\t$x\n"),
+        ("SELECT count() FROM trades WHERE toDate(timestamp) = {day:Date}", {"day": "2023-11-14"}, "4\n"),
+        ("SELECT count() FROM trades WHERE timestamp > {at:DateTime}", {"at": "2023-11-14 22:13:59"}, "3\n"),
+        ("SELECT name FROM system.tables WHERE name = {name:String}", {"name": "trades"}, "trades\n"),
+        ("SELECT {a:String}, version() FROM {t:Identifier} LIMIT 1", {"a": "x", "t": "trades"}, "x\t26.1.1.1\n"),
+        ("SELECT quantileExact(0.5)(price) FROM trades WHERE price IN {p:Array(Int64)}", {"p": "[100]"}, "100\n"),
+    ],
+)
+def test_words_of_clickhouse_with_parameters(http: Http, sql: str, options: dict[str, str], expected: str) -> None:
+    assert http.text(sql, **{f"param_{name}": value for name, value in options.items()}) == expected

@@ -74,3 +74,10 @@ def test_of_several_statements_those_before_the_failing_one_stay_done(pipeline: 
     assert not result.ok()
     assert pipeline.execute("SELECT * FROM a").rows == [[1]]
     assert pipeline.execute("INSERT INTO a VALUES (2);; SELECT sum(x) FROM a;").rows == [[3]]
+
+
+def test_a_number_compared_with_strings_is_to_be_quoted(pipeline: Pipeline) -> None:
+    pipeline.execute("CREATE TABLE named (symbol SYMBOL, price BIGINT)").raise_for_error()
+    pipeline.execute("INSERT INTO named VALUES ('SPY', 1)").raise_for_error()
+    error = pipeline.execute("SELECT * FROM named WHERE symbol = 5").error
+    assert error.startswith("'SPY' stands where INT32 is wanted and cannot be read as one. A column of strings")

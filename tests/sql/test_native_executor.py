@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zeptodb
 from tests.sql.slow_backend import SlowBackend
 from tests.sql.tables_to_compare import START_NS, make_host
 from zeptodb.backends.cpu.memory import AnonymousMemory
@@ -181,3 +182,16 @@ def test_sums_beyond_int64_are_exact() -> None:
     )
     assert result.rows == [[4 * big, 12 * big - 1, -(4 * big // 3)]]
     assert result.engine == "native:slow"
+
+
+@pytest.mark.parametrize("names", [[7, -3, 5, 900, 0], ["MSFT", "AAPL", "TSLA", "GOOG", "IBM"]])
+def test_groups_of_symbols_come_in_the_order_of_symbols_whichever_arrived_first(names: list[Any]) -> None:
+    with zeptodb.Pipeline() as pipeline:
+        kind = "BIGINT" if names[0] == 7 else "STRING"
+        pipeline.execute(f"CREATE TABLE t (symbol {kind}, price BIGINT, ts TIMESTAMP)")
+        pipeline.append("t", {"symbol": names, "price": [1, 2, 3, 4, 5], "ts": [1, 2, 3, 4, 5]})
+        every = pipeline.execute("SELECT symbol, sum(price), first(price) FROM t GROUP BY symbol").rows
+        prices = dict(zip(names, range(1, 6), strict=True))
+        assert every == [[name, prices[name], prices[name]] for name in sorted(names)]
+        some = pipeline.execute("SELECT symbol, max(price) FROM t WHERE price != 3 GROUP BY symbol").rows
+        assert some == [[name, prices[name]] for name in sorted(names) if prices[name] != 3]

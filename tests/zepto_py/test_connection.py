@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,8 +88,6 @@ def test_errors_have_the_servers_code(db: ApexConnection) -> None:
 
 @pytest.fixture
 def unused_port() -> int:
-    import socket
-
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return int(bound.getsockname()[1])
@@ -271,3 +270,49 @@ def test_a_statement_that_reads_is_repeated(impatient: tuple[ApexConnection, typ
 
 def test_the_key_is_never_shown() -> None:
     assert "zepto_" not in repr(ApexConnection(api_key="zepto_" + "0" * 64))
+
+
+def test_a_server_that_does_not_answer_in_time_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        db = ApexConnection("127.0.0.1", silent.getsockname()[1], timeout=0.05, retries=0)
+        with db, pytest.raises(ServerUnreachableError, match="did not answer"):
+            db.execute("SELECT 1")
+
+
+ARROW = b"HTTP/1.1 200 OK\r\nX-ClickHouse-Format: ArrowStream\r\nConnection: close\r\n"
+TOLD = b"\r\n__exception__\r\n0123456789abcdef\r\nCode: 241. DB::Exception: memory is gone (MEMORY_LIMIT_EXCEEDED)\n"
+
+
+def _stream() -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.table(TICKS).schema) as writer:
+        writer.write_table(pa.table(TICKS))
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (ARROW + b"Content-Length: 10000\r\n\r\n" + _stream(), "broke off"),
+        (ARROW + b"Content-Length: 300\r\n\r\n" + _stream()[:300], "no end"),
+        (ARROW + b"Transfer-Encoding: chunked\r\n\r\n64\r\n" + _stream()[:50], "broke off"),
+        (ARROW + b"\r\n" + _stream()[:300] + TOLD, "memory is gone"),
+        (ARROW + b"Content-Length: 18\r\n\r\nno arrow" + b"\xff" * 4 + b"\0" * 4 + b"..", "no end"),
+    ],
+)
+def test_half_an_answer_is_an_error(answer: bytes, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with (
+            ApexConnection("127.0.0.1", listening.getsockname()[1], timeout=10, retries=0) as db,
+            pytest.raises(ServerUnreachableError, match=words),
+        ):
+            db.query_pandas("SELECT 1")
+        thread.join()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import Aggregate, AggregateOp, Vector
 from zeptodb.backends.expression import Kind
 from zeptodb.backends.pieces import as_words
@@ -67,7 +68,7 @@ class Groups:
     def int_sum(self, slot: int) -> tuple[Int64Array, npt.NDArray[np.bool_] | None]:
         """An exact integer sum, wrapped to int64, and where it does not fit; None: it fits everywhere."""
         high, low = as_words(self.ints(slot)), as_words(self.ints(slot + 1))
-        total = np.empty(len(high), dtype=np.int64)
+        total = reused.empty(len(high), np.int64)
         if _add_halves(high, low, total) == 0:
             return total, None
         high = high + (low >> 32)

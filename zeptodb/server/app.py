@@ -183,7 +183,7 @@ class _Server:
         accepted = request.headers.get("accept-encoding", "")
 
         def work() -> Prepared:
-            outcome = self.service.run(data, Call(options, grant, entry))
+            outcome = self.service.run(data, Call(options, grant, entry, body.files))
             self.metrics.rows_read.inc(outcome.rows_read)
             self.metrics.rows_written.inc(outcome.rows_written)
             return Prepared(outcome, options, accepted)

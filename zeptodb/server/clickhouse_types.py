@@ -25,6 +25,11 @@ def own_table(node: exp.Create) -> exp.Create:
 
     As in ClickHouse a column is NOT NULL unless it is Nullable.
     """
+    if node.find(exp.TemporaryProperty) is not None:
+        raise failure(
+            Code.NOT_IMPLEMENTED,
+            "There are no temporary tables; CREATE TABLE and DROP TABLE, use WITH, or send the rows along in a form.",
+        )
     node.set("properties", None)
     if isinstance(node.this, exp.Schema):
         for column in node.this.find_all(exp.ColumnDef):

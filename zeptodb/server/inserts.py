@@ -25,13 +25,18 @@ Reader = Callable[[memoryview, Table, list[str]], pa.Table]
 def insert_rows(pipeline: Pipeline, insert: InsertData, data: memoryview) -> int:
     """Store the rows of an INSERT's data; returns how many. All or none."""
     table = pipeline.catalog.get(insert.table)
-    columns = _checked_columns(table, insert.columns)
+    rows = read_rows(table, insert.format, _checked_columns(table, insert.columns), data)
+    return pipeline.append(table.name, rows) if rows.num_rows else 0
+
+
+def read_rows(table: Table, data_format: str, columns: list[str], data: memoryview) -> pa.Table:
+    """The rows of data in a format for these columns of a table; raises for data that does not fit them."""
     if bytes(data[-len(UNFINISHED) - 64 :]).rstrip().endswith(UNFINISHED):
         raise failure(Code.INCORRECT_DATA, "The client gave up while it sent the data; nothing was stored.")
-    reader = _BY_NAME.get(insert.format.lower())
+    reader = _BY_NAME.get(data_format.lower())
     if reader is None:
-        hint = did_you_mean(insert.format[:60], list(_READERS))
-        raise failure(Code.UNKNOWN_FORMAT, f'Data in format "{insert.format[:60]}" cannot be inserted.{hint}')
+        hint = did_you_mean(data_format[:60], list(_READERS))
+        raise failure(Code.UNKNOWN_FORMAT, f'Data in format "{data_format[:60]}" cannot be inserted.{hint}')
     try:
         rows = reader(data, table, columns)
     except ZeptoError:
@@ -39,12 +44,10 @@ def insert_rows(pipeline: Pipeline, insert: InsertData, data: memoryview) -> int
     except (ValueError, LookupError, OverflowError, pa.ArrowException) as error:
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise failure(
-            Code.INCORRECT_DATA, f"The data is not valid {insert.format}; nothing was stored ({reason})."
+            Code.INCORRECT_DATA, f"The data is not valid {data_format}; nothing was stored ({reason})."
         ) from error
     _require_columns(table, rows.column_names, columns)
-    if rows.num_rows == 0:
-        return 0
-    return pipeline.append(table.name, rows)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
+from starlette.types import Message
 
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.compression import decompressed, too_large, unframed
@@ -92,15 +95,13 @@ async def read_body(request: Request, *, limit_bytes: int, timeout_seconds: floa
     length = request.headers.get("content-length")
     if length is not None and (not length.isdecimal() or int(length) > limit_bytes):
         raise too_large(limit_bytes)
-    if is_form(request):
-        return await _read_form(request, limit_bytes, timeout_seconds)
     data = await _read_bytes(request, limit_bytes, timeout_seconds)
     encoding = request.headers.get("content-encoding", "")
     if encoding:
         data = await asyncio.to_thread(decompressed, data, encoding, limit_bytes)
     if request.query_params.get("decompress", "0") not in ("", "0"):
         data = await asyncio.to_thread(unframed, data, limit_bytes)
-    return Body(data)
+    return await _read_form(request, data, limit_bytes) if is_form(request) else Body(data)
 
 
 async def _read_bytes(request: Request, limit_bytes: int, timeout_seconds: float) -> bytes:
@@ -131,22 +132,23 @@ async def _read_bytes(request: Request, limit_bytes: int, timeout_seconds: float
         ) from error
 
 
-async def _read_form(request: Request, limit_bytes: int, timeout_seconds: float) -> Body:
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            form = await request.form(max_fields=1_000, max_files=100, max_part_size=min(limit_bytes, 1 << 26))
-    except TimeoutError as error:
-        raise failure(Code.SOCKET_TIMEOUT, f"The form did not arrive within {timeout_seconds:g} s.") from error
-    except Exception as error:
-        raise failure(
-            Code.BAD_ARGUMENTS, f"The multipart form is broken: {getattr(error, 'detail', error)}."
-        ) from error
+async def _read_form(request: Request, data: bytes, limit_bytes: int) -> Body:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": data, "more_body": False}
+
     body = Body()
-    for name, value in form.multi_items():
-        if isinstance(value, str):
-            body.form[name] = value
-        else:
-            body.files[name] = await value.read()
+    try:
+        async with Request(request.scope, receive).form(
+            max_fields=1_000, max_files=100, max_part_size=min(limit_bytes, 1 << 26)
+        ) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    body.form[name] = value
+                else:
+                    body.files[name] = await value.read()
+    except (HTTPException, MultiPartException, UnicodeDecodeError) as error:
+        reason = getattr(error, "detail", None) or getattr(error, "message", error)
+        raise failure(Code.BAD_ARGUMENTS, f"The multipart form is broken: {reason}.") from error
     return body
 
 

@@ -12,6 +12,7 @@ from zeptodb.config import PipelineConfig
 from zeptodb.errors import ConfigError
 from zeptodb.pipeline import Pipeline
 from zeptodb.server.app import make_app
+from zeptodb.server.protocol import AbortableProtocol
 from zeptodb.server.settings import ServerSettings
 
 
@@ -27,6 +28,7 @@ def make_server(pipeline: Pipeline, settings: ServerSettings) -> uvicorn.Server:
         make_app(pipeline, settings),
         host=settings.host,
         port=settings.port,
+        http=AbortableProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,9 +14,11 @@ from zeptodb.pipeline import Pipeline
 from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
-from zeptodb.server.execution import Columns, Timestamps, cancel, run_over, run_sql
+from zeptodb.server.execution import Columns, Timestamps, cancel, run_beside, run_over, run_sql
+from zeptodb.server.external_tables import external_tables
+from zeptodb.server.formats.answer import Answer, answer_of
 from zeptodb.server.formats.input_text import NotLiteralError
-from zeptodb.server.formats.output import Answer, OutputFormat, answer_of, output_format
+from zeptodb.server.formats.output import OutputFormat, output_format
 from zeptodb.server.inserts import insert_arrow, insert_rows, scales_of
 from zeptodb.server.parameters import bind_parameters
 from zeptodb.server.requests import Options, as_text
@@ -40,15 +42,21 @@ class Outcome:
     rows_written: int = 0
     elapsed_seconds: float = 0.0
     bytes_written: int = 0
+    bytes_read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A statement's circumstances: what the request asks for, what its key may do, and its place in the list."""
+    """A statement's circumstances: what the request asks for, what its key may do, and its place in the list.
+
+    `files` are tables that the request brings along, `tables` the same after they have been read.
+    """
 
     options: Options
     grant: Grant
     entry: RunningStatement
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 NEWLINE = 0x0A
@@ -87,20 +95,28 @@ class Service:
         if statement.kind == "session":
             self._change_session(statement, call)
             return Outcome(None, None)
+        if call.files:
+            if statement.kind != "read":
+                raise failure(Code.NOT_IMPLEMENTED, "Only a SELECT may read tables that come in a form.")
+            call = replace(call, tables=external_tables(self.pipeline, call.files, call.options))
         chosen = output_format(statement.format or call.options.default_format or "TabSeparated")
         columns = self._columns(statement, call)
         elapsed = time.perf_counter() - began
         if statement.kind not in ("read", "kill"):
-            return Outcome(None, None, columns.rows_read, _count_of(columns.table), elapsed)
+            written = _count_of(columns.table)
+            return Outcome(None, None, columns.rows_read, written, elapsed, bytes_read=columns.bytes_read)
         self._check_rows(columns.table, call.options)
         answer = answer_of(
             columns.table,
             elapsed_seconds=elapsed,
             rows_read=columns.rows_read,
+            bytes_read=columns.bytes_read,
             protocol_version=call.options.number("client_protocol_version"),
             quotes_integers=call.options.flag("output_format_json_quote_64bit_integers"),
+            block_rows=max(call.options.number("max_block_size"), 0),
+            takes_runs=call.options.flag("arrow_runs"),
         )
-        return Outcome(answer, chosen, columns.rows_read, 0, elapsed)
+        return Outcome(answer, chosen, columns.rows_read, 0, elapsed, bytes_read=columns.bytes_read)
 
     def insert_arrow(self, data: bytes, options: Options, grant: Grant) -> int:
         """Store the rows of an Arrow IPC stream or file; returns how many. All or none."""
@@ -161,18 +177,25 @@ class Service:
 
     def _run(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         call.grant.require_tables_of(sql, self.pipeline.catalog)
+        timeout_seconds, timestamps = self._timeout(call.options), _timestamps(call.options)
+        if call.tables:
+            return run_beside(
+                self.pipeline,
+                sql,
+                call.tables,
+                params,
+                statement=call.entry,
+                timeout_seconds=timeout_seconds,
+                timestamps=timestamps,
+            )
         return run_sql(
-            self.pipeline,
-            sql,
-            params,
-            statement=call.entry,
-            timeout_seconds=self._timeout(call.options),
-            timestamps=_timestamps(call.options),
+            self.pipeline, sql, params, statement=call.entry, timeout_seconds=timeout_seconds, timestamps=timestamps
         )
 
     def _run_translated(self, sql: str, params: Mapping[str, object], call: Call) -> Columns:
         """Run a statement of ClickHouse's; over the system tables alone if it names some."""
         facts = self.facts(call.grant)
+        facts = replace(facts, tables=[*facts.tables, *call.tables.values()])
         tree = translated(parse_clickhouse(sql), facts)
         named = system_tables_of(tree)
         if named:
@@ -263,7 +286,7 @@ def _statement_text(data: bytes) -> str:
 
 
 def _own(table: pa.Table) -> Columns:
-    return Columns(table, table.num_rows, "server")
+    return Columns(table, table.num_rows, int(table.nbytes))
 
 
 def _timestamps(options: Options) -> Timestamps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -15,6 +16,7 @@ from zeptodb.server.clickhouse_times import TimeWords
 from zeptodb.server.clickhouse_types import own_table
 from zeptodb.server.clickhouse_words import WORDS, arguments_of, function_name
 from zeptodb.server.codes import Code, failure
+from zeptodb.server.statement import tokens
 from zeptodb.server.system_tables import DATABASE, FUNCTIONS, SYSTEM_TABLES, Facts
 from zeptodb.sql.limits import check_limits, room_for_depth
 from zeptodb.types import ColumnType
@@ -45,7 +47,7 @@ def parse_clickhouse(text: str) -> exp.Expr:
     logger.setLevel(logging.ERROR)
     try:
         with room_for_depth(depth):
-            parsed = sqlglot.parse(text, read="clickhouse")
+            parsed = sqlglot.parse(_with_clickhouse_parameters(text), read="clickhouse")
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, LookupError) as error:
         reason = str(error).splitlines()[0][:200]
         raise failure(
@@ -57,6 +59,20 @@ def parse_clickhouse(text: str) -> exp.Expr:
     if len(found) != 1:
         raise failure(Code.SYNTAX_ERROR, "Syntax error: a request takes one statement.")
     return found[0]
+
+
+def _with_clickhouse_parameters(text: str) -> str:
+    """The statement with `{name:String}` in place of `$name`, as ClickHouse writes it; the type has no effect."""
+    if "$" not in text:
+        return text
+    parts: list[str] = []
+    position = 0
+    found = list(tokens(text))
+    for sign, name in pairwise(found):
+        if sign.text == "$" and name.kind == "word" and name.start == sign.end:
+            parts += [text[position : sign.start], f"{{{name.text}:String}}"]
+            position = name.end
+    return "".join([*parts, text[position:]])
 
 
 def translated(statement: exp.Expr, facts: Facts) -> exp.Expr:

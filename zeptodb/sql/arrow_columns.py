@@ -129,6 +129,19 @@ def undictionaried(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
+def decoded_table(table: pa.Table) -> pa.Table:
+    """The table with plain values in place of dictionary-coded columns."""
+    return table_of([undictionaried(column) for column in table.columns], table.column_names)
+
+
+def with_datetimes(table: pa.Table, columns: frozenset[int]) -> pa.Table:
+    """The table with the columns of these indexes as timestamps in UTC."""
+    if not columns:
+        return table
+    typed = [as_datetimes(column) if i in columns else column for i, column in enumerate(table.columns)]
+    return table_of(typed, table.column_names)
+
+
 def without_intervals(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """DuckDB's intervals, which polars does not know, as durations; with months among them as their three parts."""
     if column.type != pa.month_day_nano_interval():

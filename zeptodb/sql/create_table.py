@@ -12,7 +12,8 @@ from zeptodb.ingest.append import frame_batch
 from zeptodb.ingest.infer import infer_schema
 from zeptodb.sql.arrow_columns import HUGEINT, UTC_NS, narrowed, undictionaried
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.fallback import FallbackAnswer, run_fallback
+from zeptodb.sql.fallback import FallbackAnswer
+from zeptodb.sql.filling import rows_of
 from zeptodb.sql.parameters import Parameters
 from zeptodb.sql.plain_columns import distinct_names
 from zeptodb.types import ColumnType, Field, Schema
@@ -62,7 +63,7 @@ def create(engine: Engine, node: exp.Expr, params: Parameters, *, text: str) -> 
         return None
     if isinstance(node.this, exp.Schema):
         raise NotSupportedError("CREATE TABLE ... AS with a column list is not supported; name the columns with AS.")
-    return _create_filled(engine, name, run_fallback(engine, query, params, within=text), replaces=existing is not None)
+    return _create_filled(engine, name, rows_of(engine, query, params, within=text), replaces=existing is not None)
 
 
 def _create_filled(engine: Engine, name: str, answer: FallbackAnswer, *, replaces: bool) -> int:

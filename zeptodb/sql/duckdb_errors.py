@@ -97,7 +97,10 @@ def _wrong_types(found: re.Match[str], known: list[str], text: str) -> ZeptoErro
 def _no_number(found: re.Match[str], known: list[str], text: str) -> ZeptoError:  # noqa: ARG001
     value, kind = found.group("value"), found.group("type")
     message = f"'{value}' stands where {kind} is wanted and cannot be read as one."
-    return QueryError(pointed(message, text, _place_of_string(value, text)))
+    place = _place_of_string(value, text)
+    if place is None:  # a value of a row
+        message += " A column of strings compares with strings: put the number into quotes."
+    return QueryError(pointed(message, text, place))
 
 
 def _place_of_string(value: str, text: str) -> int | None:

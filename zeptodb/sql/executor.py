@@ -33,12 +33,14 @@ from zeptodb.sql.plan_cache import PlanCache, Prepared, Validity
 from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.running import RunningQueries, RunningQuery
-from zeptodb.sql.source_text import query_error
+from zeptodb.sql.scanned_bytes import scanned_bytes
+from zeptodb.sql.source_text import NOT_AS_WRITTEN, query_error
 from zeptodb.sql.view_names import inline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from zeptodb.sql.fallback import FallbackAnswer
     from zeptodb.sql.trace import Trace
 
 Timestamps = Literal["ns", "datetime"]
@@ -48,12 +50,22 @@ _CHARACTERS_PER_LEVEL = 8
 
 
 class _Request(NamedTuple):
-    """One statement with all that it is run with; None as the statement stands for one that is not parsed yet."""
+    """One statement with all that it is run with; None as the statement stands for one that is not parsed yet.
+
+    is_part: whether it is part of a statement, whose text that is then.
+    shares_memory: whether runs of stored rows may lie in the answer as they are; see `QueryResult.to_encoded_arrow`.
+    """
 
     statement: exp.Expr | None
     text: str
     params: Parameters
     timestamps: Timestamps
+    is_part: bool = False
+    shares_memory: bool = False
+
+    def of(self, statement: exp.Expr | None, params: Parameters) -> _Request:
+        """The same of another statement; `dataclasses.replace` takes ten times as long."""
+        return _Request(statement, self.text, params, self.timestamps, self.is_part, self.shares_memory)
 
     @property
     def parsed(self) -> exp.Expr:
@@ -90,6 +102,7 @@ class QueryExecutor:
         *,
         timestamps: Timestamps = "ns",
         query_id: str | None = None,
+        shares_memory: bool = False,
     ) -> QueryResult:
         """The answer to `sql`; of several statements separated by semicolons, run in turn, the last one's.
 
@@ -100,6 +113,7 @@ class QueryExecutor:
         timeout: seconds after which the statement ends with an error (QueryTimeoutError); None: never.
         timestamps: "ns" gives int64 nanoseconds since the epoch, "datetime" real datetimes.
         query_id: what `running` and `cancel` shall know it by; None: a number.
+        shares_memory: runs of stored rows are not copied; see `QueryResult.to_encoded_arrow`.
         """
         if not isinstance(sql, str):
             raise InvalidTypeError(f"sql is a {type(sql).__name__}; give a string.")
@@ -112,7 +126,7 @@ class QueryExecutor:
         key = self._running.begin(sql, limits, query_id)
         before = control.enter(limits)
         try:
-            return self._answer(sql, params, timestamps)
+            return self._answer(sql, params, timestamps, shares_memory=shares_memory)
         finally:
             control.enter(before)
             self._running.end(key)
@@ -120,6 +134,15 @@ class QueryExecutor:
     def answer_within(self, sql: str) -> QueryResult:
         """The answer to a part of the statement that runs in this thread, under its limits; with real datetimes."""
         return self._answer(sql, None, "datetime")
+
+    def rows_of(self, query: exp.Expr, params: Parameters, *, within: str) -> FallbackAnswer:
+        """The rows of a query that is part of the statement `within`, which runs in this thread; raises its errors."""
+        from zeptodb.sql.fallback import FallbackAnswer
+
+        query = query.copy()
+        query.meta[NOT_AS_WRITTEN] = True
+        result = self._run_query(_Request(query, within, params, "ns", is_part=True), None)
+        return FallbackAnswer(result.to_arrow(), result.timestamp_columns, result.rows_scanned, "")
 
     def running(self) -> tuple[RunningQuery, ...]:
         """The statements that run at this moment, in the order in which they began."""
@@ -134,11 +157,13 @@ class QueryExecutor:
         """
         return self._running.cancel(query_id)
 
-    def _answer(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _answer(
+        self, sql: str, params: Parameters, timestamps: Timestamps, *, shares_memory: bool = False
+    ) -> QueryResult:
         """The answer, or the error as a result."""
         started = time.perf_counter_ns()
         try:
-            result = self._execute(sql, params, timestamps)
+            result = self._execute(_Request(None, sql, params, timestamps, shares_memory=shares_memory))
         except ZeptoError as error:
             result = QueryResult(error=str(error), error_type=type(error))
         except RecursionError:
@@ -150,36 +175,36 @@ class QueryExecutor:
         result.execution_time_us = (time.perf_counter_ns() - started) / 1_000
         return result
 
-    def _execute(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _execute(self, request: _Request) -> QueryResult:
         self._engine.catch_up()
         if any(table.ttl_ns is not None for table in self._engine.catalog.tables()):
             from zeptodb.sql.expiry import remove_expired
 
             remove_expired(self._engine)
-        prepared = self._cache.find(sql, params, self._engine.catalog)
+        prepared = self._cache.find(request.text, request.params, self._engine.catalog)
         planned = None if prepared is None else prepared.planned
         if prepared is not None and planned is not None and (planned.plan is not None or planned.duckdb is not None):
-            return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
-        with room_for_depth(len(sql) // _CHARACTERS_PER_LEVEL):
+            return self._run_query(request.of(prepared.statement, request.params), prepared.planned)
+        with room_for_depth(len(request.text) // _CHARACTERS_PER_LEVEL):
             if prepared is not None:
-                return self._run_query(_Request(prepared.statement, sql, params, timestamps), prepared.planned)
-            return self._run_text(sql, params, timestamps)
+                return self._run_query(request.of(prepared.statement, request.params), prepared.planned)
+            return self._run_text(request)
 
-    def _run_text(self, sql: str, params: Parameters, timestamps: Timestamps) -> QueryResult:
+    def _run_text(self, text: _Request) -> QueryResult:
         """Run every statement of a text that no plan is known for."""
-        statements = parse(sql)
+        statements = parse(text.text)
         result = QueryResult()
         for statement in statements:
             control.check()
             statement = self._with_names(statement)  # noqa: PLW2901
-            own = params if len(statements) == 1 else _parameters_of(statement, params)
-            request = _Request(statement, sql, own, timestamps)
+            own = text.params if len(statements) == 1 else _parameters_of(statement, text.params)
+            request = text.of(statement, own)
             if not isinstance(statement, exp.Query):
                 result = self._run_other(request)
                 continue
             prepared = self._prepare(request)
             if len(statements) == 1:
-                self._cache.keep(sql, params, prepared)
+                self._cache.keep(text.text, text.params, prepared)
             result = self._run_query(request, prepared.planned)
         return result
 
@@ -241,20 +266,49 @@ class QueryExecutor:
         if planned.plan is None:
             return self._run_in_parts(request, planned, trace)
         try:
+            stored = self._stored_rows(request, planned) if request.shares_memory else None
+            if stored is not None:
+                return stored
             answer = native.run(planned.plan, self._engine) if trace is None else self._traced(planned.plan, trace)
         except native.StalePlanError:
             return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (native.reason_of(error),))
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         if isinstance(planned.plan, JoinedPlan):
             return self._finish_in_duckdb(request, planned, planned.plan, answer, trace)
-        summarized_rows = answer.summarized_rows  # not the answer: a result would keep itself alive
+        # Not the answer, which a result would keep alive with itself.
+        made_of, rows, right_rows, summarized_rows = (
+            planned.plan,
+            answer.rows_scanned,
+            answer.right_rows,
+            answer.summarized_rows,
+        )
         return QueryResult(
             answer.columns,
-            rows_scanned=answer.rows_scanned,
+            rows_scanned=rows,
+            bytes_scanned=lambda: scanned_bytes(made_of, rows, right_rows),
             engine=self._native_name,
             plan=lambda: self._describe(planned, request.text, summarized_rows),
+            timestamps=request.timestamps,
+        )
+
+    def _stored_rows(self, request: _Request, planned: Planned) -> QueryResult | None:
+        """The answer over the tables' own memory, if it is a run of stored rows."""
+        from zeptodb.sql.stored_rows import stored_rows
+
+        plan = planned.plan
+        stored = None if plan is None else stored_rows(plan, self._engine)
+        if plan is None or stored is None:
+            return None
+        self._engine.record_query(stored.rows_scanned)
+        return QueryResult.over_stored_rows(
+            stored.table,
+            timestamp_columns=stored.timestamp_columns,
+            rows_scanned=stored.rows_scanned,
+            bytes_scanned=lambda: scanned_bytes(plan, stored.rows_scanned, 0),
+            engine=self._native_name,
+            plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
         )
 
@@ -283,6 +337,7 @@ class QueryExecutor:
             finish() if trace is None else trace.run("the rest", "duckdb", finish, lambda table: int(table.num_rows)),
             timestamp_columns=joined.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=scanned_bytes(joined, answer.rows_scanned, answer.right_rows),
             engine=f"{self._native_name}+duckdb",
             plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
@@ -303,11 +358,12 @@ class QueryExecutor:
             return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))
         except ZeptoError as error:
             raise _better(error, planned.reasons, request.text) from error
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=answer.bytes_scanned,
             engine=f"{self._native_name}+duckdb" if planned.duckdb.leaves else "duckdb",
             plan=lambda: self._describe(planned, request.text),
             timestamps=request.timestamps,
@@ -321,14 +377,19 @@ class QueryExecutor:
             answer = run_fallback(self._engine, request.parsed, request.params, text=request.text)
         except ZeptoError as error:
             raise _better(error, reasons, request.text) from error
-        self._engine.record_query(answer.rows_scanned)
+        self._record(request, answer.rows_scanned)
         return QueryResult.from_arrow(
             answer.table,
             timestamp_columns=answer.timestamp_columns,
             rows_scanned=answer.rows_scanned,
+            bytes_scanned=answer.bytes_scanned,
             plan=fallback_plan(reasons, request.text),
             timestamps=request.timestamps,
         )
+
+    def _record(self, request: _Request, rows_scanned: int) -> None:
+        if not request.is_part:
+            self._engine.record_query(rows_scanned)
 
     @property
     def _native_name(self) -> str:
@@ -353,7 +414,7 @@ class QueryExecutor:
     def _explain(self, request: _Request, explained: Explain) -> QueryResult:
         from zeptodb.sql.explain import text_column
 
-        inner = _Request(explained.this, request.text, request.params, request.timestamps)
+        inner = request.of(explained.this, request.params)
         if explained.args.get("analyze"):
             return self._analyze(inner)
         if isinstance(inner.parsed, exp.Query):

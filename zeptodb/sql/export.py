@@ -16,7 +16,7 @@ from zeptodb.types import ColumnType, Schema
 CODED = pa.dictionary(pa.int32(), pa.string())
 
 
-class _Views(Lease):
+class ViewLease(Lease):
     """A lease whose memory survives `close()`.
 
     A snapshot keeps every block that segments give up while it is open, for as long as it is open; views keep only the
@@ -44,7 +44,7 @@ def export_table(table: Table, backend: Backend, *, segment: int | None = None) 
         stored = [c for c in range(len(snapshot.schema.fields)) if c != snapshot.schema.symbol_index]
         occupied = segments[snapshot.lengths[segments] > 0]
         views = [table.view(s, c) for s in occupied.tolist() for c in stored]
-    lease = _Views(snapshot, views)
+    lease = ViewLease(snapshot, views)
     try:
         ranges = Ranges(occupied, np.zeros_like(occupied), snapshot.lengths[occupied])
         columns = export_columns(snapshot.schema, with_symbol=segment is None)

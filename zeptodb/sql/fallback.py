@@ -42,12 +42,14 @@ class FallbackAnswer:
         timestamp_columns: indexes of columns that hold our timestamps (int64 nanoseconds).
         rows_scanned: rows of our tables that were handed to DuckDB.
         sql: what DuckDB ran.
+        bytes_scanned: bytes of the columns that were handed to DuckDB.
     """
 
     table: pa.Table
     timestamp_columns: frozenset[int]
     rows_scanned: int
     sql: str
+    bytes_scanned: int = 0
 
 
 def run_fallback(
@@ -115,12 +117,13 @@ def run_prepared(
 
     Raises StaleReadError when a table's schema has changed since, and the errors of `run_fallback`.
     """
-    scanned = 0
+    scanned = scanned_bytes = 0
     with duckdb_session.cursor(engine) as cursor:
         for read in plan.reads:
             table = _rows(read, leases, engine, trace)
             cursor.register(read.view, table)
             scanned += table.num_rows
+            scanned_bytes += int(table.nbytes)
         for name, rows in (handed or {}).items():
             cursor.register(name, rows)
         if plan.shows_schemas:
@@ -129,7 +132,7 @@ def run_prepared(
         columns = [name for read in plan.reads for name in read.schema.names]
         columns += [name for rows in (handed or {}).values() for name in rows.column_names]
         answer = _fetch(cursor, plan.sql, values, columns, text)
-    return FallbackAnswer(answer, _timestamp_columns(answer, plan.columns), scanned, plan.sql)
+    return FallbackAnswer(answer, _timestamp_columns(answer, plan.columns), scanned, plan.sql, scanned_bytes)
 
 
 def run_over_arrow(

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from zeptodb.errors import ZeptoError
 from zeptodb.sql.engine import Engine
+from zeptodb.sql.source_text import NOT_AS_WRITTEN
 from zeptodb.storage.catalog import Catalog
 from zeptodb.types import ColumnType, Field
 
@@ -48,7 +49,7 @@ def with_kinds(statement: exp.Expr, catalog: Catalog) -> exp.Expr:
         subquery.set("this", exp.Select(expressions=[star], from_=exp.From(this=node)))
     result: exp.Expr = root.this
     result.parent = None
-    result.meta["inlined"] = True
+    result.meta[NOT_AS_WRITTEN] = True
     return result
 
 

@@ -12,7 +12,7 @@ from zeptodb.errors import NotSupportedError, QueryError, unknown_column
 from zeptodb.ingest.append import frame_batch
 from zeptodb.sql.arrow_columns import narrowed, undictionaried
 from zeptodb.sql.engine import Engine
-from zeptodb.sql.fallback import run_fallback
+from zeptodb.sql.filling import rows_of
 from zeptodb.sql.parameters import Parameters, bind
 from zeptodb.sql.temporal import moment_ns, required_timestamp_ns
 from zeptodb.storage.batch import ColumnBatch
@@ -44,7 +44,7 @@ def insert(engine: Engine, table: Table, node: exp.Expr, params: Parameters, *, 
     query = source.copy()
     if node.args.get("with_") is not None:
         query.set("with_", node.args["with_"].copy())
-    answer = run_fallback(engine, query, params, within=text).table
+    answer = rows_of(engine, query, params, within=text).table
     if node.args.get("by_name"):
         fields = [schema.field(name, table=table.name) for name in answer.column_names]
     else:

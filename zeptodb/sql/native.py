@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
+    AggregateResult,
     AggregateScan,
     ArithmeticOverflowError,
     AsofJoin,
@@ -85,11 +87,15 @@ Open = Callable[[Table], AbstractContextManager[Snapshot]]
 
 
 class NativeAnswer(NamedTuple):
-    """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading."""
+    """Columns of an answer, over how many rows it is, and for how many of these summaries spared the reading.
+
+    `right_rows` are those of the right side of a join.
+    """
 
     columns: list[ResultColumn]
     rows_scanned: int
     summarized_rows: int = 0
+    right_rows: int = 0
 
 
 class _Slots(NamedTuple):
@@ -127,9 +133,11 @@ def run(plan: Plan, engine: Device, open_table: Open = latest) -> NativeAnswer:
 def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with open_table(table) as snapshot:
-        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol)
+        # Segments lie in memory as their symbols came, and short ones are read faster so; the rows are sorted after.
+        is_sorted_after = plan.by_symbol and plan.bucket is None and not plan.keys and plan.scan.symbols is None
+        scan = scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.by_symbol and not is_sorted_after)
         if not plan.by_symbol and _has_ends(plan):
-            if _has_null_keys(snapshot):
+            if has_null_keys(snapshot):
                 raise NullTimesError
             scan = Scan(snapshot, _in_segment_order(scan.ranges), scan.predicate)
         aggregates = plan.aggregates
@@ -137,6 +145,8 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             aggregates = tuple(_coded_aggregate(a, snapshot) for a in aggregates)
         keys = tuple(_coded(key, snapshot) for key in plan.keys)
         result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket, keys))
+        if is_sorted_after:
+            result = _in_symbol_order(result, snapshot)
         vectors: list[Vector] = []
         if result.segments is not None:
             vectors.append(_symbols_of(snapshot, result.segments))
@@ -151,12 +161,28 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 
+def _in_symbol_order(result: AggregateResult, snapshot: Snapshot) -> AggregateResult:
+    """One row per segment, some of them missing, in the order of symbols instead of that of segments."""
+    found, order = result.segments, snapshot.segment_order
+    if found is None or len(found) < 2:
+        return result
+    if len(found) < len(order):
+        places = np.full(len(order), -1, dtype=np.int64)
+        places[found] = np.arange(len(found))
+        order = places[order]
+        order = order[order >= 0]
+    columns = tuple(
+        Vector(v.values[order], None if v.validity is None else v.validity[order], v.type) for v in result.columns
+    )
+    return AggregateResult(found[order], None, columns, summarized_rows=result.summarized_rows)
+
+
 def _run_select(plan: SelectPlan, engine: Device, open_table: Open) -> NativeAnswer:
     table = engine.catalog.get(plan.scan.table)
     with open_table(table) as snapshot:
         finish = plan.finish
-        scan = _scan(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
-        is_stored_so = plan.storage_order is not None and not _has_null_keys(snapshot)
+        scan = scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
+        is_stored_so = plan.storage_order is not None and not has_null_keys(snapshot)
         if is_stored_so and plan.storage_order == "descending" and scan.predicate is None and finish.limit is not None:
             scan = replace(scan, ranges=_last_rows(scan.ranges, finish.offset + finish.limit))
         is_sorted = not finish.order or (is_stored_so and plan.storage_order == "ascending")
@@ -208,7 +234,7 @@ def _run_join(plan: JoinPlan, engine: Device, open_table: Open) -> NativeAnswer:
         right = left if right_table is left_table else stack.enter_context(open_table(right_table))
         if right.schema is not plan.right.schema:
             raise StalePlanError
-        scan = _scan(plan.left, left_table, left, engine, in_symbol_order=False)
+        scan = scan_of(plan.left, left_table, left, engine, in_symbol_order=False)
         segments = _right_segments(left, scan.ranges.segments, right)
         wanted = np.unique(segments[segments >= 0])
         right_scan = Scan(right, _whole_segments(right, wanted))
@@ -221,13 +247,15 @@ def _run_join(plan: JoinPlan, engine: Device, open_table: Open) -> NativeAnswer:
         dictionaries = [_dictionary(slot, left if slot.side == "left" else right) for slot in plan.slots]
         rows = len(vectors[0].values)
         columns = _finish(plan.finish, plan.slots, vectors, dictionaries, rows)
-        return NativeAnswer(columns, scan.ranges.rows + right_scan.ranges.rows)
+        right_rows = right_scan.ranges.rows
+        return NativeAnswer(columns, scan.ranges.rows + right_rows, right_rows=right_rows)
 
 
 # ---- scans -------------------------------------------------------------------------------------------------------
 
 
-def _scan(scan: TableScan, table: Table, snapshot: Snapshot, engine: Device, *, in_symbol_order: bool) -> Scan:
+def scan_of(scan: TableScan, table: Table, snapshot: Snapshot, engine: Device, *, in_symbol_order: bool) -> Scan:
+    """The rows of a table that a plan reads; raises StalePlanError when the snapshot has another schema."""
     if snapshot.schema is not scan.schema:
         raise StalePlanError
     ranges = _segments(scan, table, snapshot, in_symbol_order=in_symbol_order)
@@ -311,7 +339,7 @@ def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> In
 
 
 def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
-    symbols = snapshot.symbols[segments]
+    symbols = reused.take(snapshot.symbols, segments)
     if snapshot.schema.symbol is None or snapshot.dictionaries[snapshot.schema.symbol_index] is None:
         return Vector(symbols, None, ColumnType.INT64)
     return Vector(symbols.astype(np.int32), None, ColumnType.STRING)
@@ -333,7 +361,8 @@ def _in_segment_order(ranges: Ranges) -> Ranges:
     return Ranges(ranges.segments[order], ranges.starts[order], ranges.ends[order])
 
 
-def _has_null_keys(snapshot: Snapshot) -> bool:
+def has_null_keys(snapshot: Snapshot) -> bool:
+    """Whether the times by which rows are kept in order may be NULL."""
     index = snapshot.schema.timestamp_index
     return index in nullable_columns(snapshot)
 

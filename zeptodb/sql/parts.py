@@ -14,6 +14,7 @@ from zeptodb.sql.engine import Engine
 from zeptodb.sql.fallback import FallbackAnswer, Leases
 from zeptodb.sql.plan import Plan
 from zeptodb.sql.result import QueryResult
+from zeptodb.sql.scanned_bytes import scanned_bytes
 from zeptodb.sql.trace import Trace, TracedEngine
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
@@ -37,17 +38,22 @@ def run_parts(
 
     try:
         handed: dict[str, pa.Table] = {}
-        scanned = 0
+        scanned = bytes_of_leaves = 0
         for leaf in plan.leaves:
             answer = run_native(leaf.plan, engine, pinned, trace)
             handed[leaf.name] = QueryResult(answer.columns).to_arrow()
             scanned += answer.rows_scanned
+            bytes_of_leaves += scanned_bytes(leaf.plan, answer.rows_scanned, answer.right_rows)
 
         def finish() -> FallbackAnswer:
             return fallback.run_prepared(engine, plan, parameters, leases, text, handed, trace)
 
         answer_of_all = finish() if trace is None else trace.run("the rest", "duckdb", finish, _rows)
-        return replace(answer_of_all, rows_scanned=answer_of_all.rows_scanned + scanned)
+        return replace(
+            answer_of_all,
+            rows_scanned=answer_of_all.rows_scanned + scanned,
+            bytes_scanned=answer_of_all.bytes_scanned + bytes_of_leaves,
+        )
     finally:
         fallback.close(leases)
 

@@ -12,7 +12,7 @@ from zeptodb.sql import duckdb_errors, information_schema
 from zeptodb.sql.duckdb_plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.expand import ColumnsOf, Expansion, FindTable, expand, no_columns
 from zeptodb.sql.relations import Columns, Occurrence
-from zeptodb.sql.source_text import pointed
+from zeptodb.sql.source_text import NOT_AS_WRITTEN, pointed
 from zeptodb.types import Schema
 
 __all__ = ["FindTable", "is_volatile", "prepare"]
@@ -93,7 +93,7 @@ def is_volatile(expression: exp.Expr) -> bool:
 def _as_written(expression: exp.Expr, text: str) -> str:
     """The text if it is the statement's own and nothing else, else "" (a part of a statement, or several of them)."""
     has_others = expression.parent is not None or ";" in text.rstrip().removesuffix(";")
-    return "" if has_others or expression.meta_get("inlined") else text
+    return "" if has_others or expression.meta_get(NOT_AS_WRITTEN) else text
 
 
 def _unknown_table(name: str, tables: Sequence[str], text: str) -> UnknownTableError:

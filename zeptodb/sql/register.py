@@ -131,7 +131,7 @@ def _chunked(lease: Lease, ranges: Ranges, columns: Sequence[int], backend: Back
         if c == snapshot.schema.symbol_index:
             kind = pa.dictionary(pa.int8(), arrow_type(snapshot.schema.fields[c].type))
             chunks = [
-                pa.DictionaryArray.from_arrays(zeros.slice(0, rows), pa.array([symbol], kind.value_type))
+                pa.DictionaryArray.from_arrays(zeros.slice(0, rows), pa.array([symbol], kind.value_type), safe=False)
                 for symbol, rows in _symbols_and_rows(snapshot, ranges)
             ]
         else:

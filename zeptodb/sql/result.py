@@ -52,6 +52,7 @@ class QueryResult:
         *,
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
+        bytes_scanned: int | Callable[[], int] = 0,
         engine: str = "",
         plan: str | Callable[[], str] = "",
         error: str = "",
@@ -62,12 +63,14 @@ class QueryResult:
             raise InvalidInputError(f'timestamps is {timestamps!r}; allowed: "ns" or "datetime".')
         self._vectors: tuple[ResultColumn, ...] | None = tuple(columns)
         self._table: pa.Table | None = None
+        self._is_encoded = False
         self._timestamp_columns = frozenset(
             [i for i, (_, vector, _) in enumerate(columns) if vector.type is ColumnType.TIMESTAMP_NS]
         )
         self._timestamps = timestamps
         self.execution_time_us = execution_time_us
         self.rows_scanned = rows_scanned
+        self._bytes_scanned = bytes_scanned
         self.engine = engine
         self._plan = plan
         self.error = error
@@ -81,6 +84,7 @@ class QueryResult:
         timestamp_columns: frozenset[int] = frozenset(),
         execution_time_us: float = 0.0,
         rows_scanned: int = 0,
+        bytes_scanned: int | Callable[[], int] = 0,
         engine: str = "duckdb",
         plan: str | Callable[[], str] = "",
         timestamps: Timestamps = "ns",
@@ -94,6 +98,7 @@ class QueryResult:
         result = cls(
             execution_time_us=execution_time_us,
             rows_scanned=rows_scanned,
+            bytes_scanned=bytes_scanned,
             engine=engine,
             plan=plan,
             timestamps=timestamps,
@@ -104,6 +109,34 @@ class QueryResult:
         result._table = arrow_columns.table_of(columns, table.column_names)
         return result
 
+    @classmethod
+    def over_stored_rows(
+        cls,
+        table: pa.Table,
+        *,
+        timestamp_columns: frozenset[int],
+        rows_scanned: int,
+        bytes_scanned: int | Callable[[], int],
+        engine: str,
+        plan: str | Callable[[], str],
+        timestamps: Timestamps,
+    ) -> QueryResult:
+        """A result over columns that lie in the tables' own memory; they may be dictionary-coded."""
+        result = cls(
+            rows_scanned=rows_scanned, bytes_scanned=bytes_scanned, engine=engine, plan=plan, timestamps=timestamps
+        )
+        result._vectors = None
+        result._timestamp_columns = timestamp_columns
+        result._table, result._is_encoded = table, True
+        return result
+
+    @property
+    def bytes_scanned(self) -> int:
+        """Bytes of the columns that were read, as they are stored; counted when first asked for."""
+        if not isinstance(self._bytes_scanned, int):
+            self._bytes_scanned = self._bytes_scanned()
+        return self._bytes_scanned
+
     @property
     def plan(self) -> str:
         """How the statement ran, and why not otherwise; made when first asked for."""
@@ -112,6 +145,11 @@ class QueryResult:
         return self._plan
 
     # ---- the reference's fields ----------------------------------------------------------------------------------
+
+    @property
+    def timestamp_columns(self) -> frozenset[int]:
+        """Indexes of the columns that hold timestamps: int64 nanoseconds unless datetimes were asked for."""
+        return self._timestamp_columns
 
     @property
     def column_names(self) -> list[str]:
@@ -166,7 +204,7 @@ class QueryResult:
         from zeptodb.sql import arrow_columns
 
         if self._vectors is None:
-            return self._table
+            return arrow_columns.decoded_table(self._table) if self._is_encoded else self._table
         columns = [arrow_columns.vector_to_arrow(vector, dictionary) for _, vector, dictionary in self._vectors]
         return arrow_columns.table_of(columns, [name for name, _, _ in self._vectors])
 
@@ -174,18 +212,28 @@ class QueryResult:
     def _typed_arrow(self) -> pa.Table:
         from zeptodb.sql import arrow_columns
 
-        table = self._arrow
-        if self._timestamps == "ns":
-            return table
-        columns = [
-            arrow_columns.as_datetimes(column) if i in self._timestamp_columns else column
-            for i, column in enumerate(table.columns)
-        ]
-        return arrow_columns.table_of(columns, table.column_names)
+        return arrow_columns.with_datetimes(self._arrow, self._datetime_columns)
+
+    @property
+    def _datetime_columns(self) -> frozenset[int]:
+        """The columns that come out as datetimes."""
+        return self._timestamp_columns if self._timestamps == "datetime" else frozenset()
 
     def to_arrow(self) -> pa.Table:
         """The columns as an Arrow table; numbers share memory with the result. Repeated names stay repeated."""
         return self._typed_arrow
+
+    def to_encoded_arrow(self) -> pa.Table:
+        """The columns as they lie: as `to_arrow()`, but of runs of stored rows, if `shares_memory` was asked for, many
+        chunks over the tables' own memory, symbols and strings dictionary-coded.
+
+        Such memory stays as it is, whatever is written later, and is kept for as long as the table lives.
+        """
+        from zeptodb.sql import arrow_columns
+
+        if self._is_encoded:
+            return arrow_columns.with_datetimes(self._table, self._datetime_columns)
+        return self.to_arrow()
 
     def to_pandas(self) -> pd.DataFrame:
         """The columns as a pandas DataFrame; repeated names get a counter (a, a_1)."""

@@ -7,6 +7,8 @@ from sqlglot import exp
 from zeptodb.errors import NotSupportedError, QueryError
 
 EXCERPT_CHARACTERS = 120
+NOT_AS_WRITTEN = "not as written"
+"""Key in `meta` of a statement that is not what its text says: part of it, or with something put in place of names."""
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from zeptodb.errors import QueryError
 from zeptodb.sql.dialect import parse
+from zeptodb.sql.source_text import NOT_AS_WRITTEN
 from zeptodb.storage.catalog import Catalog, View
 from zeptodb.storage.table import Table
 
@@ -28,7 +29,7 @@ def inline(statement: exp.Expr, catalog: Catalog) -> exp.Expr:
         if not found:
             result: exp.Expr = root.this
             result.parent = None
-            result.meta["inlined"] = True
+            result.meta[NOT_AS_WRITTEN] = True
             return result
         for node, view in found:
             _put_in_place(node, view)

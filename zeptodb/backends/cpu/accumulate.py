@@ -30,7 +30,7 @@ from zeptodb.backends.cpu.states import (
     sum_within,
     take_dot_and_sum,
     take_masked,
-    take_tile,
+    take_tiles,
 )
 from zeptodb.backends.primitives import (
     COUNT,
@@ -57,7 +57,6 @@ from zeptodb.jit import (
     load_int64,
     pointer_int64,
     pointer_uint8,
-    prefetch,
     store_int64,
 )
 
@@ -69,39 +68,8 @@ _WORK_AREAS = 5
 
 
 def accumulator_words(registers: int) -> int:
-    """Words of scratch memory that `accumulate` needs."""
-    return scratch_words(registers) + _WORK_AREAS * BLOCK_ROWS + 8 + BLOCK_ROWS // 8
-
-
-@inline
-def _take(
-    opcode: int, left: int, right: int, left_valid: int, right_valid: int, count: int, state: int, stride: int,
-    work: int,
-) -> None:  # fmt: skip
-    """Add `count` values to a primitive; rows where an operand is NULL are left out."""
-    if left_valid != 0 or right_valid != 0:
-        valid = left_valid if left_valid != 0 else right_valid
-        if left_valid != 0 and right_valid != 0:
-            a, b, both = pointer_uint8(left_valid), pointer_uint8(right_valid), pointer_uint8(work)
-            for i in range(count):
-                both[i] = a[i] & b[i]
-            valid = work
-        rows = work + 8 * BLOCK_ROWS
-        found = select_true(valid, count, rows)
-        if found == 0:
-            return
-        if found < count and opcode != COUNT:
-            gather_words(work + 16 * BLOCK_ROWS, left, rows, found)
-            left = work + 16 * BLOCK_ROWS
-            if DOT_INT_INT <= opcode <= DOT_FLOAT_FLOAT:
-                # The bytes of `both` have been read by now.
-                gather_words(work, right, rows, found)
-                right = work
-        count = found
-    if opcode == COUNT:
-        add_to(state, count)
-    else:
-        take_tile(opcode, left, right, count, state, stride)
+    """Words of scratch memory that `accumulate` needs, two of them behind the mask, whose last vector may end there."""
+    return scratch_words(registers) + _WORK_AREAS * BLOCK_ROWS + 8 + BLOCK_ROWS // 8 + 2
 
 
 @inline
@@ -114,25 +82,50 @@ def _take_pieces(
     The values are those of the rows from `row` on, or of those listed at address `rows`.
     """
     bound = pointer_int64(bounds)
-    lines = BLOCK_ROWS // 8 // pieces + 1 if pieces > 1 and rows == 0 else 0
-    for k in range(pieces):
-        first, after, place = bound[k], bound[k + 1], state + 8 * k
-        if first == after:
-            continue
-        if opcode == ROWS:
-            add_to(place, after - first)
-        elif opcode == FIRST:
-            if load_int64(place) < 0:
+    if opcode == ROWS or opcode == FIRST or opcode == LAST:
+        for k in range(pieces):
+            first, after, place = bound[k], bound[k + 1], state + 8 * k
+            if first == after:
+                continue
+            if opcode == ROWS:
+                add_to(place, after - first)
+            elif opcode == LAST:
+                store_int64(place, row + (after - 1 if rows == 0 else load_int64(rows + 8 * (after - 1))))
+            elif load_int64(place) < 0:
                 store_int64(place, row + (first if rows == 0 else load_int64(rows + 8 * first)))
-        elif opcode == LAST:
-            store_int64(place, row + (after - 1 if rows == 0 else load_int64(rows + 8 * (after - 1))))
-        else:
-            for line in range(k * lines, (k + 1) * lines):
-                prefetch(left + 8 * BLOCK_ROWS + 64 * line)
-            _take(
-                opcode, left + 8 * first, right + 8 * first, left_valid + first if left_valid != 0 else 0,
-                right_valid + first if right_valid != 0 else 0, after - first, place, stride, work,
-            )  # fmt: skip
+        return
+    has_valid = left_valid != 0 or right_valid != 0
+    alone = pointer_int64(bounds + 8 * BLOCK_ROWS + 16)
+    k, together = 0, 1 if has_valid else pieces
+    while k < pieces:
+        x, y, within = left, right, bounds
+        if has_valid:
+            # One piece at a time, of which the rows without NULL are gathered.
+            first, count = bound[k], bound[k + 1] - bound[k]
+            x, y = left + 8 * first, right + 8 * first
+            a = left_valid + first if left_valid != 0 else right_valid + first
+            b = right_valid + first if right_valid != 0 else a
+            alone[0] = 0
+            alone[1] = _list_valid(a, b, count, work)
+            if alone[1] < count and opcode != COUNT:
+                gather_words(work + 16 * BLOCK_ROWS, x, work + 8 * BLOCK_ROWS, alone[1])
+                if DOT_INT_INT <= opcode <= DOT_FLOAT_FLOAT:
+                    gather_words(work, y, work + 8 * BLOCK_ROWS, alone[1])
+                x, y = work + 16 * BLOCK_ROWS, work
+            within = bounds + 8 * BLOCK_ROWS + 16
+        take_tiles(opcode, x, y, within, together, state + 8 * k, stride)
+        k += together
+
+
+@inline
+def _list_valid(a: int, b: int, count: int, work: int) -> int:
+    """List the rows whose bytes at both addresses are 1, a block behind `work`; how many they are."""
+    if a != b:
+        first, second, both = pointer_uint8(a), pointer_uint8(b), pointer_uint8(work)
+        for i in range(count):
+            both[i] = first[i] & second[i]
+        a = work
+    return int(select_true(a, count, work + 8 * BLOCK_ROWS))
 
 
 @inline
@@ -373,11 +366,12 @@ def accumulate(
                             scratch[registers + right], bounds, pieces, row, rows, place, stride, work,
                         )  # fmt: skip
             for k in range(taken_columns.shape[0]):
-                column = load_int64(columns[0] + taken_columns[k, 1] * columns[1] + 8 * segment)
-                for place in range(piece, piece + pieces):
-                    found = partials[taken_columns[k, 0], place]
-                    if found >= row:
-                        taken[k, place] = load_int64(column + 8 * found)
+                column = pointer_int64(load_int64(columns[0] + taken_columns[k, 1] * columns[1] + 8 * segment))
+                found = pointer_int64(partials.ctypes.data + stride * taken_columns[k, 0] + 8 * piece)
+                value = pointer_int64(taken.ctypes.data + 8 * (taken.shape[1] * k + piece))
+                for place in range(pieces):
+                    if found[place] >= row:
+                        value[place] = column[found[place]]
             piece += pieces - 1
             row = stop
     if overflows != 0:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends import control
+from zeptodb.backends import control, reused
 from zeptodb.backends.base import AggregateResult, AggregateScan, Scan, Vector
 from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu.bars import find_bars
@@ -72,7 +72,7 @@ def aggregate(pool: WorkerPool, operation: AggregateScan, summaries: Summaries |
     is_known = summaries is not None and summarized is not None and layout.is_summarized
     along = plan.plain_ends if layout.order is None and not is_known else {}  # what the kernel takes along
     taken_columns = np.array(list(along.values()), dtype=np.int64) if along else _NO_COLUMNS
-    taken = np.empty((len(along), layout.pieces.count), dtype=np.int64)
+    taken = reused.empty((len(along), layout.pieces.count), np.int64)
     accumulate = partial(_accumulate, pool, columns, plan, taken_columns=taken_columns, taken=taken)
     summarized_rows = 0
     if summaries is not None and summarized is not None and layout.is_summarized:
@@ -188,7 +188,7 @@ def _accumulate(
 ) -> Int64Array:
     """The table of partial results, [slot, piece]; fills `taken` from `taken_columns`, too."""
     control.reserve(8 * plan.width * pieces.count)
-    partials = np.empty((plan.width, pieces.count), dtype=np.int64)
+    partials = reused.empty((plan.width, pieces.count), np.int64)
     flags = np.zeros(1, dtype=np.int64)
     program, run_section = plan.program, interpreter()
     words = kernels.accumulator_words(program.registers)
@@ -212,7 +212,7 @@ def _combine(
     """The words of every group, [slot, group]."""
     if layout.order is None or layout.bounds is None:
         return partials
-    groups = np.empty((plan.width, len(layout.bounds) - 1), dtype=np.int64)
+    groups = reused.empty((plan.width, len(layout.bounds) - 1), np.int64)
     times = _end_times(pool, scan, columns, plan, layout, partials)
     kernels.combine(
         as_words(layout.order), as_words(layout.bounds), plan.primitives, times,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends import control
+from zeptodb.backends import control, reused
 from zeptodb.backends.base import AsofJoin, Vector
 from zeptodb.backends.cpu import match as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of
@@ -40,7 +40,7 @@ def asof_join(pool: WorkerPool, operation: AsofJoin) -> tuple[Vector, ...]:
     else:
         counts = pieces.ends - pieces.starts
         places = np.cumsum(counts) - counts
-        left_list = np.empty(0 if operation.keep_unmatched else pieces.rows, dtype=np.int64)
+        left_list = reused.empty(0 if operation.keep_unmatched else pieces.rows, np.int64)
     matches, missing = _match(
         pool, operation, left_columns, right_columns, pieces, right_segments, right_lengths, counts, places, left_list
     )
@@ -73,7 +73,7 @@ def _match(
 ) -> tuple[Int64Array, int]:
     """The list of matches, how many are missing in it; `counts` and `left_list` become those of the rows kept."""
     control.reserve(8 * (pieces.rows + len(left_list)))
-    matches = np.empty(pieces.rows, dtype=np.int64)
+    matches = reused.empty(pieces.rows, np.int64)
     unmatched = np.zeros(pieces.count, dtype=np.int64)
     morsels = bundle(counts)
     left_times = left_columns.address_row(operation.left.snapshot.schema.timestamp_index)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import TimeBucket
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.pool import WorkerPool
@@ -46,7 +47,7 @@ def find_bars(
     # Each piece writes to a stretch of its own, wide enough for every bar that can begin in it.
     counts, places = np.empty(pieces.count, dtype=np.int64), np.empty(pieces.count, dtype=np.int64)
     room = _place(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, places)
-    bar_starts, bar_ends, buckets = np.empty((3, room), dtype=np.int64)
+    bar_starts, bar_ends, buckets = reused.empty((3, room), np.int64)
 
     def work(counter: Int64Array, budget: int) -> None:
         _find(
@@ -55,7 +56,7 @@ def find_bars(
         )  # fmt: skip
 
     pool.run(work, pieces.morsel_count, rows=pieces.rows)
-    bar_segments = np.empty(len(buckets), dtype=np.int64)
+    bar_segments = reused.empty(len(buckets), np.int64)
     total = _close_up(pieces.segments, places, counts, bar_segments, bar_starts, bar_ends, buckets)
     return Bars(bar_segments[:total], bar_starts[:total], bar_ends[:total], buckets[:total])
 

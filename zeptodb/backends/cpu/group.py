@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends import control
+from zeptodb.backends import control, reused
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
@@ -111,7 +111,7 @@ class _Grid:
         columns = Columns.of(self.operation.scan.snapshot)
         count = len(self.chunks) - 1
         control.reserve(8 * plan.width * count * self.places)
-        partials = np.empty((plan.width, count * self.places), dtype=np.int64)
+        partials = reused.empty((plan.width, count * self.places), np.int64)
         times = np.zeros((len(plan.primitives), count * self.places), dtype=np.int64) if len(self.ends) else _NO_TIMES
         lengths = pieces.ends - pieces.starts
         ordinals, bases, table = np.cumsum(lengths) - lengths, self._bases(), self._key_table(keys, registers)
@@ -137,7 +137,7 @@ class _Grid:
         plan, count = self.plan, len(self.chunks) - 1
         order = np.arange(count * self.places, dtype=np.int64).reshape(count, self.places).T.ravel()
         bounds = np.arange(self.places + 1, dtype=np.int64) * count
-        words = np.empty((plan.width, self.places), dtype=np.int64)
+        words = reused.empty((plan.width, self.places), np.int64)
         kernels.combine(as_words(order), bounds, plan.primitives, times, partials, words)
         ends = {}
         for slot in plan.primitives[self.ends, 3].tolist():

@@ -1,8 +1,8 @@
 """Reductions over one tile, written as vector loops in LLVM's own terms, for kernels made with `zeptodb.jit`.
 
 Neither numba nor LLVM may reorder float additions, so a plain loop runs one addition at a time. Here the order is part
-of the program: element i of a tile goes to lane i mod 16, the lanes are folded in halves, and what is left at the end
-of the tile follows one by one. The result is therefore the same on every processor, whatever its vector width.
+of the program: element i of a tile goes to lane i mod 16, those at its end with the other lanes masked, and the lanes
+are folded in halves. The result is therefore the same on every processor, whatever its vector width.
 """
 
 # What numba hands to an intrinsic has no public type, and an intrinsic must name arguments that it only passes on.
@@ -24,6 +24,7 @@ from zeptodb.jit import intrinsic
 _WIDTH = 8
 _DOUBLE = ir.DoubleType()
 _INT64 = ir.IntType(64)
+_INT32 = ir.IntType(32)
 _BYTE = ir.IntType(8)
 _INFINITY = float("inf")
 _SIGNED_HIGH = 0x4530_0000_8000_0000
@@ -75,7 +76,7 @@ def typed_like(value: Value, scalar: ir.Type) -> ir.Type:
 
 
 def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, count: Value, extra: Values) -> Values:
-    """Emit the vector loop, the fold of its lanes and the loop over the rest."""
+    """Emit the vector loop, its last step and the fold of its lanes."""
     from numba.core import cgutils  # where a kernel is compiled, and only there, is numba imported
 
     vectors = [ir.VectorType(scalar, _WIDTH) for scalar, _ in reduction.initial]
@@ -99,23 +100,51 @@ def _emit_reduction(builder: Builder, reduction: _Reduction, addresses: Values, 
             _store_all(
                 builder, accumulators, reduction.take(builder, _load_all(builder, accumulators), elements, splats)
             )
+    start = builder.shl(steps, ir.Constant(_INT64, 4))
+    for half, accumulators in enumerate(slots):
+        _take_rest(builder, reduction, accumulators, addresses, start, count, half * _WIDTH, splats)
     lanes = reduction.fold(builder, _load_all(builder, slots[0]), _load_all(builder, slots[1]))
     width = _WIDTH
     while width > 1:
         width //= 2
         low, high = _halves(builder, lanes, width)
         lanes = reduction.fold(builder, low, high)
-    zero = ir.Constant(ir.IntType(32), 0)
-    rest = [cgutils.alloca_once_value(builder, builder.extract_element(lane, zero)) for lane in lanes]
-    start = builder.shl(steps, ir.Constant(_INT64, 4))
-    with cgutils.for_range(builder, builder.sub(count, start)) as loop:
-        index = builder.add(start, loop.index)
-        elements = [
-            load_elements(builder, address, index, scalar, 1)
-            for address, scalar in zip(addresses, reduction.inputs, strict=True)
-        ]
-        _store_all(builder, rest, reduction.take(builder, _load_all(builder, rest), elements, extra))
-    return _load_all(builder, rest)
+    zero = ir.Constant(_INT32, 0)
+    return [builder.extract_element(lane, zero) for lane in lanes]
+
+
+def _take_rest(
+    builder: Builder, reduction: _Reduction, accumulators: Values, addresses: Values, start: Value, count: Value,
+    offset: int, splats: Values,
+) -> None:  # fmt: skip
+    """One step for those of a vector's elements, from `start` + `offset` on, that lie before `count`."""
+    index = builder.add(start, ir.Constant(_INT64, offset))
+    lanes = ir.Constant(ir.VectorType(_INT64, _WIDTH), list(range(_WIDTH)))
+    is_there = builder.icmp_signed("<", lanes, _splat(builder, builder.sub(count, index)))
+    elements = [
+        _load_masked(builder, address, index, scalar, is_there)
+        for address, scalar in zip(addresses, reduction.inputs, strict=True)
+    ]
+    before = _load_all(builder, accumulators)
+    stepped = reduction.take(builder, before, elements, splats)
+    _store_all(
+        builder, accumulators, [builder.select(is_there, new, old) for new, old in zip(stepped, before, strict=True)]
+    )
+
+
+def _load_masked(builder: Builder, address: Value, index: Value, scalar: ir.Type, is_there: Value) -> Value:
+    """The elements from `index` on whose lane is set; of bytes, which lie in scratch memory, the others as well."""
+    from numba.core import cgutils
+
+    if scalar is _BYTE:
+        return load_elements(builder, address, index, scalar, _WIDTH)
+    vector = ir.VectorType(scalar, _WIDTH)
+    first = builder.gep(builder.inttoptr(address, scalar.as_pointer()), [index])
+    first = builder.bitcast(first, vector.as_pointer())
+    signature = ir.FunctionType(vector, [first.type, _INT32, is_there.type, vector])
+    name = f"llvm.masked.load.v{_WIDTH}{scalar.intrinsic_name}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(function, [first, ir.Constant(_INT32, 1), is_there, ir.Constant(vector, None)])
 
 
 def load_elements(builder: Builder, address: Value, index: Value, scalar: ir.Type, width: int) -> Value:

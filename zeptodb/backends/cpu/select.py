@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends import control
+from zeptodb.backends import control, reused
 from zeptodb.backends.base import Scan, SelectScan, Vector
 from zeptodb.backends.cpu import evaluate as kernels
 from zeptodb.backends.cpu.columns import Columns, address_of, scratch
@@ -127,7 +127,7 @@ def find_rows(
     lengths = pieces.ends - pieces.starts
     places = _FIRST_PLACE if pieces.count == 1 else np.cumsum(lengths) - lengths
     control.reserve(8 * pieces.rows)
-    listed = np.empty(pieces.rows, dtype=np.int64) if wanted is None else _sparse_words(pieces.rows)
+    listed = reused.empty(pieces.rows, np.int64) if wanted is None else _sparse_words(pieces.rows)
     if wanted is None or pieces.morsel_count <= 1:
         part = Rows(pieces.segments, pieces.starts, lengths, places, listed)
         _run(pool, columns, part, pieces.morsels, pieces.rows, program, _NO_OUTPUTS, kernels.FILTER, register)
@@ -182,8 +182,8 @@ def write(
     for expression in expressions:
         column_type = result_type(expression)
         control.reserve(column_type.dtype.itemsize * total)
-        out = np.empty(total, dtype=column_type.dtype)
-        valid = np.empty(total, dtype=np.bool_) if has_missing or may_be_null(expression, nullable) else None
+        out = reused.empty(total, column_type.dtype)
+        valid = reused.empty(total, np.bool_) if has_missing or may_be_null(expression, nullable) else None
         if isinstance(expression, ColumnRef):
             kind = kernels.SYMBOL if expression.index == symbol_column else kernels.COLUMN
             what = expression.index

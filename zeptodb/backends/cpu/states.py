@@ -35,6 +35,7 @@ from zeptodb.backends.cpu.lanes import (
     sum_float,
 )
 from zeptodb.backends.primitives import (
+    COUNT,
     DOT_FLOAT_INT,
     DOT_INT_FLOAT,
     DOT_INT_INT,
@@ -46,7 +47,8 @@ from zeptodb.backends.primitives import (
     SUM_INT,
     VARIANCE,
 )
-from zeptodb.jit import inline, load_float64, load_int64, store_float64, store_int64
+from zeptodb.backends.program import BLOCK_ROWS
+from zeptodb.jit import inline, load_float64, load_int64, pointer_int64, prefetch, store_float64, store_int64
 
 
 @inline
@@ -119,8 +121,9 @@ def reset(opcode: int, state: int, stride: int, count: int) -> None:
     words = 6 if opcode == VARIANCE else (3 if SUM_INT <= opcode <= MINMAX_FLOAT else 1)
     for word in range(words):
         value = first if word == 0 else (second if word == 1 else 0)
+        words_of_states = pointer_int64(state + word * stride)  # a pointer, so that whole vectors are stored
         for k in range(count):
-            store_int64(state + word * stride + 8 * k, value)
+            words_of_states[k] = value
 
 
 _NAN = 0x7FF8_0000_0000_0000
@@ -128,16 +131,49 @@ _NEGATIVE_INFINITY = -0x0010_0000_0000_0000
 
 
 @inline
-def take_tile(opcode: int, left: int, right: int, count: int, state: int, stride: int) -> None:
-    """Add `count` values (at least one) of one tile, none NULL, to a primitive."""
-    if opcode == SUM_INT:
-        high, low = halves_int(left, count)
-        add_to(state, high - (count << 31))
-        add_to(state + stride, low)
-    elif opcode == MINMAX_INT:
-        least, greatest = minmax_int(left, count)
-        _keep_minmax_int(state, stride, least, greatest)
-    elif opcode == MINMAX_FLOAT:
+def take_tiles(opcode: int, left: int, right: int, bounds: int, pieces: int, state: int, stride: int) -> None:
+    """Add the values from bounds[k] to bounds[k + 1] of one tile, none NULL, to the k-th of `pieces` states.
+
+    What bars are made of has a loop of its own. Between short pieces the next tile's first operand is asked for.
+    """
+    bound = pointer_int64(bounds)
+    lines = BLOCK_ROWS // 8 // pieces + 1 if pieces > 1 else 0
+    for k in range(pieces if opcode == SUM_INT else 0):
+        count, place = bound[k + 1] - bound[k], state + 8 * k
+        if count > 0:
+            _prefetch_share(left, k, lines)
+            high, low = halves_int(left + 8 * bound[k], count)
+            add_to(place, high - (count << 31))
+            add_to(place + stride, low)
+            add_to(place + 2 * stride, count)
+    for k in range(pieces if opcode == MINMAX_INT else 0):
+        count, place = bound[k + 1] - bound[k], state + 8 * k
+        if count > 0:
+            _prefetch_share(left, k, lines)
+            least, greatest = minmax_int(left + 8 * bound[k], count)
+            _keep_minmax_int(place, stride, least, greatest)
+            add_to(place + 2 * stride, count)
+    for k in range(0 if opcode == SUM_INT or opcode == MINMAX_INT else pieces):
+        count, place = bound[k + 1] - bound[k], state + 8 * k
+        if count > 0:
+            _prefetch_share(left, k, lines)
+            _take_tile(opcode, left + 8 * bound[k], right + 8 * bound[k], count, place, stride)
+
+
+@inline
+def _prefetch_share(address: int, piece: int, lines: int) -> None:
+    """Ask for `lines` lines of the next tile."""
+    for line in range(piece * lines, (piece + 1) * lines):
+        prefetch(address + 8 * BLOCK_ROWS + 64 * line)
+
+
+@inline
+def _take_tile(opcode: int, left: int, right: int, count: int, state: int, stride: int) -> None:
+    """Add `count` values (at least one) of one tile to a primitive; not to SUM_INT and MINMAX_INT."""
+    if opcode == COUNT:
+        add_to(state, count)
+        return
+    if opcode == MINMAX_FLOAT:
         least_number, greatest_number, nans = minmax_float(left, count)
         if nans == count:
             least_number = np.nan

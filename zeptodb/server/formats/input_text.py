@@ -176,7 +176,8 @@ def _json_rows(data: memoryview, schema: Schema, columns: list[str]) -> pa.Table
     """The same row by row, for what the fast reader does not take."""
     known = {name.lower(): name for name in columns}
     values: dict[str, list[object]] = {name: [] for name in columns}
-    for number, row in enumerate(_objects(data), start=1):
+    text = bytes(data).strip()
+    for number, row in enumerate(_json_array(text) if text.startswith(b"[") else _json_lines(text), start=1):
         if not isinstance(row, dict):
             raise failure(Code.CANNOT_PARSE_TEXT, f"Row {number} of the data is no JSON object.")
         given = {}
@@ -192,12 +193,15 @@ def _json_rows(data: memoryview, schema: Schema, columns: list[str]) -> pa.Table
     return _typed(values, schema)
 
 
-def _objects(data: memoryview) -> list[object]:
-    text = bytes(data).strip()
+def _json_array(text: bytes) -> list[object]:
     try:
-        if text.startswith(b"["):
-            parsed = orjson.loads(text)
-            return list(parsed)
+        return list(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return _spread_objects(text)
+
+
+def _json_lines(text: bytes) -> list[object]:
+    try:
         return [orjson.loads(line) for line in text.split(b"\n") if line.strip()]
     except orjson.JSONDecodeError:
         return _spread_objects(text)
@@ -223,9 +227,9 @@ def _spread_objects(text: bytes) -> list[object]:
 def json_compact_each_row(data: memoryview, schema: Schema, columns: list[str]) -> pa.Table:
     """Arrays, one per line."""
     values: dict[str, list[object]] = {name: [] for name in columns}
-    for number, row in enumerate(
-        _objects(data) if not bytes(data[:2]).startswith(b"[[") else orjson.loads(data), start=1
-    ):
+    text = bytes(data).strip()
+    is_one_array = re.match(rb"\[\s*\[", text) is not None  # no column takes an array, so these are rows
+    for number, row in enumerate(_json_array(text) if is_one_array else _json_lines(text), start=1):
         if not isinstance(row, list) or len(row) != len(columns):
             raise failure(
                 Code.CANNOT_PARSE_TEXT, f"Row {number} of the data is no JSON array of {len(columns)} values."

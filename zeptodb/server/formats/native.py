@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from zeptodb.server.codes import Code, failure
-from zeptodb.server.formats.types import TypeName, clickhouse_name, parse_type
+from zeptodb.server.formats.types import TypeName, parse_type
 from zeptodb.server.formats.varint import pack_strings, read_varint, truncated, unpack_strings, write_text, write_varint
 
 BLOCK_INFO = bytes.fromhex("010002ffffffff00")
@@ -316,8 +316,3 @@ _SPECIAL: dict[str, Callable[[TypeName, memoryview, int, int], tuple[pa.Array, i
     "Enum16": _read_enum,
     "UUID": _read_uuid,
 }
-
-
-def schema_types(table: pa.Table) -> list[str]:
-    """The ClickHouse types of a normalized table: Nullable where there is a NULL."""
-    return [clickhouse_name(column.type, is_nullable=column.null_count > 0) for column in table.columns]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from zeptodb.server.formats.cells import PLAIN, cells
 
 if TYPE_CHECKING:
-    from zeptodb.server.formats.output import Answer
+    from zeptodb.server.formats.answer import Answer
 
 MOST_ROWS = 10_000
 """Rows that the boxes show, as ClickHouse does."""
@@ -25,11 +25,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _rows(answer: Answer, most: int | None = None) -> Iterator[list[tuple[str, ...]]]:
     """The rows as text, some at a time."""
-    count = answer.table.num_rows if most is None else min(most, answer.table.num_rows)
-    for start in range(0, count, _PIECE_ROWS):
-        part = answer.table.slice(start, min(_PIECE_ROWS, count - start)).combine_chunks()
-        columns = [cells(column.chunk(0), PLAIN).to_pylist() for column in part.columns]
-        yield list(zip(*columns, strict=True))
+    for columns in answer.pieces(_PIECE_ROWS, most=most):
+        yield list(zip(*(cells(column, PLAIN).to_pylist() for column in columns), strict=True))
 
 
 def vertical(answer: Answer) -> Iterator[bytes]:
@@ -54,17 +51,17 @@ def _aligned(value: str, width: int, *, is_right: bool) -> str:
 def _shown(answer: Answer) -> tuple[list[tuple[str, ...]], list[int], list[bool]]:
     rows = [row for piece in _rows(answer, MOST_ROWS) for row in piece]
     widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(answer.names)]
-    return rows, widths, [_is_number(column.type) for column in answer.table.columns]
+    return rows, widths, [_is_number(kind) for kind in answer.schema.types]
 
 
 def _omitted(answer: Answer) -> str:
-    more = answer.table.num_rows - MOST_ROWS
+    more = answer.rows - MOST_ROWS
     return f"  Showed first {MOST_ROWS}; {more} more are not shown.\n" if more > 0 else ""
 
 
 def pretty(answer: Answer) -> Iterator[bytes]:
     """A box with a line between rows."""
-    if not answer.table.num_rows:
+    if not answer.rows:
         return
     rows, widths, right = _shown(answer)
     head = (
@@ -96,7 +93,7 @@ def _row_line(row: tuple[str, ...], widths: list[int], right: list[bool]) -> str
 
 def pretty_compact(answer: Answer) -> Iterator[bytes]:
     """A box whose names stand in its upper line."""
-    if not answer.table.num_rows:
+    if not answer.rows:
         return
     rows, widths, right = _shown(answer)
     names = [
@@ -110,7 +107,7 @@ def pretty_compact(answer: Answer) -> Iterator[bytes]:
 
 def markdown(answer: Answer) -> Iterator[bytes]:
     """A table of Markdown."""
-    marks = ["-:" if _is_number(column.type) else ":-" for column in answer.table.columns]
+    marks = ["-:" if _is_number(kind) else ":-" for kind in answer.schema.types]
     yield ("| " + " | ".join(answer.names) + " |\n|" + "|".join(marks) + "|\n").encode()
     for rows in _rows(answer):
         yield "".join("| " + " | ".join(value.replace("|", "\\|") for value in row) + " |\n" for row in rows).encode()
@@ -134,7 +131,7 @@ def xml(answer: Answer) -> Iterator[bytes]:
             + "\t\t</row>\n"
             for row in rows
         ).encode()
-    yield f"\t</data>\n\t<rows>{answer.table.num_rows}</rows>\n</result>\n".encode()
+    yield f"\t</data>\n\t<rows>{answer.rows}</rows>\n</result>\n".encode()
 
 
 def _tag(name: str) -> str:

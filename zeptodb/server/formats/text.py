@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from zeptodb.server.formats.cells import CSV, JSON, SQL, TSV, TSV_RAW, CellStyle, cells, escape_tsv
 
 if TYPE_CHECKING:
-    from zeptodb.server.formats.output import Answer
+    from zeptodb.server.formats.answer import Answer
 
 TEXT_PIECE_ROWS = 32_768
 
@@ -35,13 +35,8 @@ def lines(columns: list[pa.Array], before: list[str], end: str) -> bytes:
 
 
 def _pieces(answer: Answer, style: CellStyle, before: list[str], end: str) -> Iterator[bytes]:
-    table = answer.table
-    for start in range(0, table.num_rows, TEXT_PIECE_ROWS):
-        part = table.slice(start, TEXT_PIECE_ROWS).combine_chunks()
-        columns = [
-            cells(column.chunk(0) if column.num_chunks else column.combine_chunks(), style) for column in part.columns
-        ]
-        yield lines(columns, before, end)
+    for columns in answer.pieces(TEXT_PIECE_ROWS):
+        yield lines([cells(column, style) for column in columns], before, end)
 
 
 def _separated(answer: Answer, style: CellStyle, separator: str) -> Iterator[bytes]:
@@ -102,17 +97,15 @@ def _key(name: str) -> str:
 
 def _json_pieces(answer: Answer, before: list[str], end: str) -> Iterator[bytes]:
     """Rows as JSON; 64-bit integers in quotes when the client wants it so."""
-    table = answer.table
-    for start in range(0, table.num_rows, TEXT_PIECE_ROWS):
-        part = table.slice(start, TEXT_PIECE_ROWS).combine_chunks()
-        columns = []
-        for column in part.columns:
-            text = cells(column.chunk(0) if column.num_chunks else column.combine_chunks(), JSON)
+    for columns in answer.pieces(TEXT_PIECE_ROWS):
+        texts = []
+        for column in columns:
+            text = cells(column, JSON)
             is_long = column.type in (pa.int64(), pa.uint64())
             if answer.quotes_integers and is_long:
                 text = pc.if_else(pc.equal(text, "null"), text, pc.binary_join_element_wise('"', text, '"', ""))
-            columns.append(text)
-        yield lines(columns, before, end)
+            texts.append(text)
+        yield lines(texts, before, end)
 
 
 def json_each_row(answer: Answer) -> Iterator[bytes]:
@@ -128,19 +121,10 @@ def json_compact_each_row(answer: Answer) -> Iterator[bytes]:
 
 def json_strings_each_row(answer: Answer) -> Iterator[bytes]:
     """One object per line, every value a string."""
-    table = pa.Table.from_arrays(
-        [_strings(column) for column in answer.table.columns], names=[str(i) for i in range(answer.table.num_columns)]
-    )
     keys = [_key(name) + ":" for name in answer.names]
     before = ["{" + keys[0], *["," + key for key in keys[1:]]] if keys else []
-    for start in range(0, table.num_rows, TEXT_PIECE_ROWS):
-        part = table.slice(start, TEXT_PIECE_ROWS).combine_chunks()
-        yield lines([cells(column.chunk(0), JSON) for column in part.columns], before, "}\n")
-
-
-def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    texts = [cells(chunk, TSV_RAW) for chunk in column.chunks]
-    return pa.chunked_array(texts, pa.string())
+    for columns in answer.pieces(TEXT_PIECE_ROWS):
+        yield lines([cells(cells(column, TSV_RAW), JSON) for column in columns], before, "}\n")
 
 
 def json_objects(answer: Answer) -> Iterator[bytes]:
@@ -168,6 +152,6 @@ def _document(answer: Answer, before: list[str], end: str) -> Iterator[bytes]:
             is_first = False
     statistics = (
         f'\n\t\t"elapsed": {answer.elapsed_seconds:.9f},\n\t\t"rows_read": {answer.rows_read},'
-        f'\n\t\t"bytes_read": {answer.table.nbytes}\n'
+        f'\n\t\t"bytes_read": {answer.bytes_read}\n'
     )
-    yield (f'\n\t],\n\n\t"rows": {answer.table.num_rows},\n\n\t"statistics":\n\t{{{statistics}\t}}\n}}\n').encode()
+    yield (f'\n\t],\n\n\t"rows": {answer.rows},\n\n\t"statistics":\n\t{{{statistics}\t}}\n}}\n').encode()
