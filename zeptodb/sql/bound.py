@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from typing import NamedTuple
 
 from zeptodb.backends.expression import Constant, Expression, InList, Kind
 from zeptodb.types import ColumnType
@@ -83,8 +84,7 @@ SQL_TYPES = {
 """The SQL type of a stored column."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundConstant:
+class BoundConstant(NamedTuple):
     """A value known when the statement is planned.
 
     Attributes:
@@ -96,8 +96,7 @@ class BoundConstant:
     type: SqlType
 
 
-@dataclass(frozen=True, slots=True)
-class BoundExpression:
+class BoundExpression(NamedTuple):
     """A value computed per row.
 
     Attributes:
@@ -114,8 +113,7 @@ class BoundExpression:
 Bound = BoundConstant | BoundExpression
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why something cannot be bound with exactly DuckDB's answer; `is_error`: no engine can run it either."""
 
     message: str

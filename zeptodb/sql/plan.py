@@ -100,8 +100,7 @@ class Finish(NamedTuple):
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SelectPlan:
+class SelectPlan(NamedTuple):
     """Values of `columns` (over the table) for the rows of a scan; they are the slots.
 
     `storage_order` says that the finish sorts as rows are stored: by symbol, then time ("descending": the time of one
@@ -115,8 +114,7 @@ class SelectPlan:
     storage_order: StorageOrder = None
 
 
-@dataclass(frozen=True, slots=True)
-class WindowPlan:
+class WindowPlan(NamedTuple):
     """As SelectPlan, with window functions among the columns: they see the rows of the scan, symbol by symbol."""
 
     scan: TableScan
@@ -126,8 +124,7 @@ class WindowPlan:
     storage_order: StorageOrder = None
 
 
-@dataclass(frozen=True, slots=True)
-class AggregatePlan:
+class AggregatePlan(NamedTuple):
     """Aggregates of a scan; the slots are the symbol (if any), the bucket (if any), further keys, the aggregates."""
 
     scan: TableScan
@@ -148,8 +145,7 @@ class AggregatePlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class JoinPlan:
+class JoinPlan(NamedTuple):
     """An as-of join on symbol and time; each slot takes the next of the columns of its side."""
 
     left: TableScan
@@ -162,8 +158,7 @@ class JoinPlan:
     finish: Finish
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedPlan:
+class JoinedPlan(NamedTuple):
     """A join whose rows DuckDB finishes: it runs `sql` over them; `timestamp_columns` of its answer are ours."""
 
     join: JoinPlan

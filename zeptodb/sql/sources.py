@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -13,8 +13,7 @@ from zeptodb.storage.table import Table
 from zeptodb.types import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A table of the FROM clause under the name that the statement calls it by."""
 
     name: str
