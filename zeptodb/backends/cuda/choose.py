@@ -80,6 +80,8 @@ class Chooser:
 
     def estimate(self, operation: Operation) -> Placement:
         """Where it would run, with both estimates; changes nothing and looks at every reason."""
+        if os.getpid() != self._process:  # a thread of the parent may have held the locks
+            return self._on_host(_FORKED)
         placement = self._by_cost(operation, is_asked=False)
         reason = why_not(operation)
         if self.policy == "device":
@@ -94,7 +96,7 @@ class Chooser:
         if self.policy == "device":
             return ""
         if os.getpid() != self._process:
-            return "CUDA does not survive fork()"
+            return _FORKED
         rows = _rows(operation)
         return f"few rows ({rows:,})" if rows < FEW_ROWS else ""
 
@@ -209,6 +211,7 @@ class Chooser:
         return Estimate(self._driver.name, self._driver.device, seconds, words)
 
 
+_FORKED = "CUDA does not survive fork()"
 _FORCED = 'backend="cuda" asks for it'
 
 
