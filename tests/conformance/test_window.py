@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,9 @@ from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType, Field, Schema
 from . import oracle
 from .build import Segment, Table, random_table, ranges
 from .compare import assert_columns, is_close, to_list
+
+if TYPE_CHECKING:
+    import polars as pl
 
 NUMBERS = Schema((Field("symbol", ColumnType.INT64), Field("x", ColumnType.FLOAT64)), symbol="symbol")
 ALPHAS = (1e-6, 0.05, 2 / 3, 1 - 1e-9, 1.0)
@@ -97,6 +99,7 @@ def test_with_alpha_one_nothing_stays(backend: Backend) -> None:
 
 @pytest.mark.parametrize("null_share", [0.0, 0.3])
 def test_long_ranges_agree_with_polars(backend: Backend, null_share: float) -> None:
+    pl = pytest.importorskip("polars")  # not with the module: it does not load under TSan
     table = random_table(6, (200_000, 70_000, 1), null_share=null_share, nullable=("f64",))
     frame = pl.DataFrame({
         "symbol": np.concatenate([np.full(s.rows, s.symbol) for s in table.segments]),
@@ -111,6 +114,8 @@ def test_long_ranges_agree_with_polars(backend: Backend, null_share: float) -> N
 
 
 def _series(segment: Segment, column: int) -> pl.Series:
+    import polars as pl
+
     valid = segment.validity[column]
     series = pl.Series(segment.values[column])
     return series if valid is None else series.zip_with(pl.Series(valid), pl.Series([None], dtype=pl.Float64))
@@ -212,6 +217,7 @@ def test_infinities_and_nan_are_those_of_duckdb(backend: Backend, rows: int) -> 
 
 @pytest.mark.parametrize("rows", [20, 1024, 1025, 70_000, 300_000])
 def test_long_ranges_and_frames_agree_with_polars(backend: Backend, rows: int) -> None:
+    pl = pytest.importorskip("polars")  # not with the module: it does not load under TSan
     lengths = (30_000, 9_000, 1) if backend.name == "emu" else (310_000, 90_000, 1)
     rng = np.random.default_rng(10)
     schema = Schema(
