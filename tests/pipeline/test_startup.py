@@ -36,3 +36,16 @@ def test_importing_zeptodb_imports_none_of_its_packages():
 def test_with_kernels_in_the_cache_an_answer_needs_few_packages():
     zeptodb.Pipeline(backend="cpu").warm_up()
     assert packages_after(ANSWER) & {*OTHERS, *PACKAGES} == set(PACKAGES)
+
+
+def test_an_answer_of_our_own_imports_nothing_of_what_duckdb_needs():
+    code = f"{ANSWER}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    imported = set(json.loads(done.stdout))
+    assert imported & {"zeptodb.sql.compose", "zeptodb.sql.fallback", "sqlglot.optimizer.simplify", "hashlib"} == set()
+
+
+def test_the_garbage_collector_is_left_as_it_was():
+    for switch in ("enable", "disable"):
+        code = f"import gc; gc.{switch}()\n{ANSWER}\nassert gc.isenabled() is {switch == 'enable'}"
+        subprocess.run([sys.executable, "-c", code], check=True)

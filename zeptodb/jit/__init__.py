@@ -4,8 +4,9 @@
 source to run: a later process loads it with llvmlite alone, in a fraction of the time that importing numba takes. The
 disk cache lives in `$ZEPTODB_CACHE_DIR`, else in the user's cache directory, in a folder named after a digest of all
 kernel sources (every file of the package that names `zeptodb.jit`), of the versions that decide what the code compiles
-to, and of the processor. What a kernel uses, constants too, must therefore stand in such a file. Where no folder can be
-written, kernels are compiled in memory for this process.
+to, and of the processor. What a kernel uses, constants too, must therefore stand in such a file. A note beside that
+folder spares reading these files as long as none has changed. Where no folder can be written, kernels are compiled in
+memory for this process.
 
 `load_*` and `store_*` read and write memory by address; `pointer_*` turns an address into something indexable;
 `float64_of_bits` and `bits_of_float64` are the same bits under another type; `claim` hands out the work items that
