@@ -112,6 +112,22 @@ def test_blocks_are_reused_once_no_view_holds_them():
     assert mapped == 1 << 20
 
 
+def test_late_rows_beside_a_view_take_another_block_and_no_larger_one():
+    table, truth = make_table(), Truth()
+    first = np.ones(300, int), np.arange(300), np.zeros(300, int), np.arange(300)
+    table.append(trades_batch(*first))
+    truth.append(*first)
+    for i in range(15):
+        view = table.view(0, 1)
+        before = view.tolist()
+        late = np.ones(5, int), np.arange(5), np.full(5, i), np.zeros(5, int)
+        table.append(trades_batch(*late))
+        truth.append(*late)
+        truth.check(table)
+        assert view.tolist() == before
+    assert table.contents.capacities[0] < 1_000
+
+
 def test_strings_nulls_and_narrow_types_survive_growth_and_late_rows():
     schema = Schema(
         (

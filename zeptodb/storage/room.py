@@ -99,10 +99,10 @@ class Room:
             self.retired.append((old[is_block], old_bytes[is_block]))
 
     def _larger(self, old: Int64Array, need: Int64Array) -> Int64Array:
-        """Capacities for full segments: exact at first, then in steps that keep appends cheap on average."""
+        """Capacities: exact at first, then in steps that keep appends cheap on average; who only moves keeps his."""
         small = np.where(old > 0, np.maximum(need, (old * GROWTH).astype(np.int64)), need)
         # Pages of a large block cost nothing until they are written, so reserve more.
         is_large = small * 8 >= self._allocator.large_bytes
         large = small * LARGE_GROWTH
         round_up_rows(small)
-        return np.where(is_large, large, small)
+        return np.where(need > old, np.where(is_large, large, small), old)
