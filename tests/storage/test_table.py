@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.storage.build import SMALL_ARENA, Truth, make_table, read_column, read_validity, trades_batch
+from tests.storage.build import Truth, make_table, read_column, read_validity, trades_batch
 from zeptodb.errors import AlreadyExistsError, InvalidTypeError
 from zeptodb.storage.batch import ColumnBatch, Strings
 from zeptodb.types import ColumnType, Field, Schema
@@ -112,15 +112,20 @@ def test_blocks_are_reused_once_no_view_holds_them():
     assert mapped == 1 << 20
 
 
-def test_late_rows_beside_views_that_are_held_take_a_copy_each_and_no_growing_room():
-    table, held, rows = make_table(), [], 3000
-    table.append(trades_batch(np.ones(rows), np.arange(rows), np.ones(rows), np.arange(rows)))
-    for k in range(30):
-        held.append(table.view(0, 1))
-        table.append(trades_batch([1] * 5, [k] * 5, [60] * 5, [0] * 5))
-    assert len(table.view(0, 1)) == rows + 150
-    assert table.mapped_bytes < 2 * (len(held) + 1) * 3 * 8 * 1.5 * rows + 10 * SMALL_ARENA
-    assert [len(view) for view in held] == [rows + 5 * k for k in range(30)]
+def test_late_rows_beside_a_view_take_another_block_and_no_larger_one():
+    table, truth = make_table(), Truth()
+    first = np.ones(300, int), np.arange(300), np.zeros(300, int), np.arange(300)
+    table.append(trades_batch(*first))
+    truth.append(*first)
+    for i in range(15):
+        view = table.view(0, 1)
+        before = view.tolist()
+        late = np.ones(5, int), np.arange(5), np.full(5, i), np.zeros(5, int)
+        table.append(trades_batch(*late))
+        truth.append(*late)
+        truth.check(table)
+        assert view.tolist() == before
+    assert table.contents.capacities[0] < 1_000
 
 
 def test_strings_nulls_and_narrow_types_survive_growth_and_late_rows():
