@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.storage.build import Truth, make_table, read_column, read_validity, trades_batch
 from zeptodb.errors import AlreadyExistsError, InvalidTypeError
 from zeptodb.storage.batch import ColumnBatch, Strings
+from zeptodb.storage.writer import SegmentWriter
 from zeptodb.types import ColumnType, Field, Schema
 
 
@@ -110,6 +111,31 @@ def test_blocks_are_reused_once_no_view_holds_them():
     mapped = table.mapped_bytes
     del view
     assert mapped == 1 << 20
+
+
+@pytest.mark.parametrize("hold", ["snapshot", "view"])
+def test_who_begins_to_read_while_a_batch_is_prepared_sees_no_row_move(monkeypatch, hold):
+    table, truth, held = make_table(), Truth(), []
+    for part in np.split(np.arange(300), [290]):  # the second one makes room for more
+        rows = np.ones(len(part), int), part, np.zeros(len(part), int), part
+        table.append(trades_batch(*rows))
+        truth.append(*rows)
+    prepare = SegmentWriter._merged
+
+    def prepare_and_read(*given, **named):
+        merged = prepare(*given, **named)
+        if not held:
+            held.append(table.snapshot() if hold == "snapshot" else table.view(0, 1))
+        return merged
+
+    monkeypatch.setattr(SegmentWriter, "_merged", prepare_and_read)
+    late = np.ones(100, int), np.arange(1000, 1100), np.ones(100, int), np.full(100, 50)
+    table.append(trades_batch(*late))
+    truth.append(*late)
+    prices = read_column(held[0], 0, 1) if hold == "snapshot" else held[0]
+    assert prices.tolist() == list(range(300))
+    truth.check(table)
+    assert prices.tolist() == list(range(300))
 
 
 def test_late_rows_beside_a_view_take_another_block_and_no_larger_one():

@@ -173,6 +173,9 @@ class SegmentWriter:
                 room.give_back()
                 raise
         with segments.published():
+            if merge.displaces_rows and (segments.reachable_rows(touched) > first_displaced).any():
+                room.give_back()  # since it was found that nobody reads them, somebody does
+                return False
             segments.publish(
                 Change(
                     count=placement.segment_count,
