@@ -116,7 +116,7 @@ def test_blocks_are_reused_once_no_view_holds_them():
 @pytest.mark.parametrize("hold", ["snapshot", "view"])
 def test_who_begins_to_read_while_a_batch_is_prepared_sees_no_row_move(monkeypatch, hold):
     table, truth, held = make_table(), Truth(), []
-    for part in np.split(np.arange(300), [290]):  # the second one makes room for more
+    for part in np.split(np.arange(300), [290]):  # which leaves room for some more
         rows = np.ones(len(part), int), part, np.zeros(len(part), int), part
         table.append(trades_batch(*rows))
         truth.append(*rows)
@@ -129,7 +129,7 @@ def test_who_begins_to_read_while_a_batch_is_prepared_sees_no_row_move(monkeypat
         return merged
 
     monkeypatch.setattr(SegmentWriter, "_merged", prepare_and_read)
-    late = np.ones(100, int), np.arange(1000, 1100), np.ones(100, int), np.full(100, 50)
+    late = np.ones(15, int), np.arange(1000, 1015), np.ones(15, int), np.full(15, 50)
     table.append(trades_batch(*late))
     truth.append(*late)
     prices = read_column(held[0], 0, 1) if hold == "snapshot" else held[0]
