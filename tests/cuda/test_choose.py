@@ -11,6 +11,7 @@ import pytest
 
 from tests.cuda.conftest import emulated
 from tests.emulator.driver import RATES
+from zeptodb.backends.cuda.driver import DeviceError
 from zeptodb.config import PipelineConfig
 from zeptodb.pipeline import Pipeline
 
@@ -164,6 +165,26 @@ def test_a_forked_child_takes_the_cpu(by_cost: Make, monkeypatch: pytest.MonkeyP
     assert engine_of(pipeline) == "native:cpu"
     pipeline.stop()
     monkeypatch.undo()
+
+
+def test_a_device_that_fails_leaves_everything_to_the_cpu(by_cost: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = by_cost(FREE)
+    expected = pipeline.execute(FILTERED)
+    assert expected.engine == "native:emu"
+
+    def fail(*_: object) -> None:
+        raise DeviceError("an illegal address")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.backend.driver, "launch", fail)
+        result = pipeline.execute(FILTERED)
+    assert (result.engine, result.rows) == ("native:cpu", expected.rows)
+    assert why(pipeline) == "ran on cpu (1 thread): the device has failed: an illegal address"
+    assert explained_last(pipeline) == "runs on cpu (1 thread): the device has failed: an illegal address"
+
+
+def explained_last(pipeline: Pipeline) -> str:
+    return str(pipeline.execute(f"EXPLAIN {FILTERED}").rows[-1][0])
 
 
 def test_the_policy_of_the_device_asks_for_no_estimate(make_pipeline: Make) -> None:

@@ -32,7 +32,7 @@ from zeptodb.backends.cuda.asof import asof_join
 from zeptodb.backends.cuda.calibrate import MachineRates
 from zeptodb.backends.cuda.choose import Chooser, Policy
 from zeptodb.backends.cuda.columns import DeviceColumns
-from zeptodb.backends.cuda.driver import Driver, OutOfDeviceMemoryError, forked_error
+from zeptodb.backends.cuda.driver import DeviceError, Driver, OutOfDeviceMemoryError, forked_error
 from zeptodb.backends.cuda.group import group
 from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.backends.cuda.memory import PinnedMemory
@@ -176,7 +176,11 @@ class CudaBackend:
                 raise forked_error()
             try:
                 answer = self._on_device(on_device)
-            except (CannotRunError, OutOfDeviceMemoryError) as error:
+            except (CannotRunError, DeviceError) as error:
+                if not isinstance(error, (CannotRunError, OutOfDeviceMemoryError)):
+                    if self._chooser.policy == "device":
+                        raise
+                    self._chooser.give_up(str(error))
                 place = place.moved(self.host.name, self.host.device, str(error))
                 with self._counting:
                     self.host_runs[place.reason] += 1

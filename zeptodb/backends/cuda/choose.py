@@ -67,6 +67,7 @@ class Chooser:
         self.policy = policy
         self.rates = rates
         self._process = os.getpid()
+        self._given_up = ""
         self._memory = Lock()  # of what was asked for; nobody waits for the device under it
         self._asked: WeakKeyDictionary[Origin, set[int]] = WeakKeyDictionary()  # columns that were wanted there
         self._summarized: WeakKeyDictionary[Origin, dict[tuple[Aggregate, ...], int]] = WeakKeyDictionary()
@@ -91,12 +92,18 @@ class Chooser:
         reason = reason or self._without_estimate(operation)
         return placement.moved(self._host.name, self._host.device, reason) if reason else placement
 
+    def give_up(self, reason: str) -> None:
+        """Run everything on the CPU from now on: the device has failed, and what failed once may not come back."""
+        self._given_up = f"the device has failed: {reason}"
+
     def _without_estimate(self, operation: Operation) -> str:
         """Why it runs on the CPU whatever the estimates; empty for no such reason."""
         if self.policy == "device":
             return ""
         if os.getpid() != self._process:
             return _FORKED
+        if self._given_up:
+            return self._given_up
         rows = _rows(operation)
         return f"few rows ({rows:,})" if rows < FEW_ROWS else ""
 
