@@ -1,10 +1,7 @@
-"""Single ticks: validated when they are put, stored exactly once, in order, whoever drains."""
-
-# ruff: noqa: DTZ001 - naive datetimes are part of what is tested
+"""Single ticks: stored exactly once, in order, whoever drains."""
 
 from __future__ import annotations
 
-import datetime as dt
 import gc
 import multiprocessing
 import threading
@@ -12,75 +9,20 @@ import weakref
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from tests.ingest.fake_table import FakeCatalog, FakeTable, make
 from zeptodb.errors import (
     InvalidInputError,
     InvalidTypeError,
-    LossyConversionError,
     PipelineStoppedError,
-    UnknownColumnError,
     UnknownTableError,
 )
 from zeptodb.ingest.queue import TickQueue
-from zeptodb.storage.batch import ColumnBatch, Strings
-from zeptodb.types import TRADES, ColumnType, Field, Schema
+from zeptodb.storage.batch import ColumnBatch
+from zeptodb.types import ColumnType
 
 WAIT_S = 30
-
-
-class FakeTable:
-    """Keeps rows as tuples; settles the kind of its symbols like a real table."""
-
-    def __init__(self, schema: Schema = TRADES, name: str = "trades") -> None:
-        self.name = name
-        self.schema = schema
-        self.rows: list[tuple[Any, ...]] = []
-        self.batch_sizes: list[int] = []
-        self.before_append: Any = lambda: None
-
-    def append(self, batch: ColumnBatch) -> int:
-        self.before_append()
-        index = self.schema.symbol_index
-        symbols = batch.columns[index]
-        kind = ColumnType.STRING if isinstance(symbols, Strings) else ColumnType.INT64
-        if self.schema.fields[index].type is ColumnType.SYMBOL:
-            self.schema = self.settled(kind)
-        if self.schema.fields[index].type is not kind:
-            raise InvalidTypeError(f"symbols are {self.schema.fields[index].type.value}")
-        columns = []
-        for field, column in zip(self.schema.fields, batch.columns, strict=True):
-            if isinstance(column, Strings):
-                columns.append([None if c < 0 else column.values[c] for c in column.codes])
-            elif column is None:
-                columns.append(["now"] * batch.rows)
-            else:
-                assert column.dtype == field.type.dtype
-                columns.append(column.tolist())
-        self.rows.extend(zip(*columns, strict=True))
-        self.batch_sizes.append(batch.rows)
-        return batch.rows
-
-    def settled(self, kind: ColumnType) -> Schema:
-        fields = tuple(Field(f.name, kind) if f.name == self.schema.symbol else f for f in self.schema.fields)
-        return Schema(fields, self.schema.symbol, self.schema.timestamp)
-
-
-class FakeCatalog:
-    def __init__(self, *tables: FakeTable) -> None:
-        self.version = 1
-        self.tables = {table.name: table for table in tables}
-
-    def get(self, name: str) -> FakeTable:
-        if name.lower() not in self.tables:
-            raise UnknownTableError(f'There is no table "{name}".')
-        return self.tables[name.lower()]
-
-
-def make(schema: Schema = TRADES, **options: Any) -> tuple[TickQueue, FakeTable]:
-    table = FakeTable(schema)
-    return TickQueue(FakeCatalog(table), **options), table
 
 
 def test_ticks_are_stored_when_drained_and_not_before() -> None:
@@ -164,165 +106,6 @@ def test_overflow_drop_drops_the_newest_and_counts() -> None:
     assert (queue.ticks_ingested, queue.ticks_stored, queue.ticks_dropped) == (8, 8, 2)
 
 
-# --- what a tick may be --------------------------------------------------------------------------------
-
-ENDS = (-(2**63), 2**63 - 1)
-
-
-@pytest.mark.parametrize(
-    ("price", "stored"),
-    [
-        (np.int64(5), 5),
-        (np.uint8(5), 5),
-        (5.0, 5),
-        (np.float32(5), 5),
-        (-0.0, 0),
-        (ENDS[0], ENDS[0]),
-        (ENDS[1], ENDS[1]),
-        (29.000000000000004, 29),
-        (2.0**53, 2**53),
-    ],
-)
-def test_whole_numbers_of_any_type_are_accepted(price: Any, stored: int) -> None:
-    queue, table = make()
-    queue.put(np.int32(1), price, price, np.int64(3))
-    queue.drain()
-    assert table.rows == [(1, stored, stored, 3)]
-
-
-@pytest.mark.parametrize(
-    ("price", "error", "words"),
-    [
-        (True, InvalidTypeError, "price is True of type bool; give an int"),
-        (np.bool_(True), InvalidTypeError, "price is .*True"),
-        (None, InvalidTypeError, r"price is missing \(None\)"),
-        ("150", InvalidTypeError, "price is '150' of type str"),
-        (float("nan"), InvalidInputError, "price is nan, which has no integer value"),
-        (float("inf"), InvalidInputError, "price is inf"),
-        (150.25, LossyConversionError, r"price is 150.25, which is not a whole number; scale it"),
-        (3e-7, LossyConversionError, "not a whole number"),
-        (2.0**53 + 2, LossyConversionError, r"up to 2\^53"),
-        (2**63, InvalidInputError, "price is 9223372036854775808, which is out of int64"),
-        (-(2**63) - 1, InvalidInputError, "out of int64"),
-        (np.uint64(2**63), InvalidInputError, "out of int64"),
-        ([1], InvalidTypeError, "of type list"),
-    ],
-)
-def test_other_prices_and_volumes_are_refused(price: Any, error: type[Exception], words: str) -> None:
-    queue, table = make()
-    with pytest.raises(error, match=words):
-        queue.put(1, price, 1)
-    with pytest.raises(error, match=words.replace("price", "volume")):
-        queue.put(1, 1, price)
-    queue.drain()
-    assert table.rows == []
-    assert queue.ticks_ingested == 0
-
-
-@pytest.mark.parametrize("symbol", [None, 1.0, True, b"a", ("a",)])
-def test_symbols_are_ints_or_strings(symbol: Any) -> None:
-    queue, _ = make()
-    with pytest.raises(InvalidTypeError, match=r"symbol is .* give an int or a str"):
-        queue.put(symbol, 1, 1)
-    queue.put("µ", 1, 1)
-    with pytest.raises(InvalidInputError, match="cannot be encoded"):
-        queue.put("\ud800", 1, 1)
-    with pytest.raises(InvalidInputError, match=r"symbol is .* out of int64"):
-        queue.put(2**63, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("timestamp", "ns"),
-    [
-        (-5, -5),
-        (np.int64(5), 5),
-        (dt.datetime(1970, 1, 1, 0, 0, 1), 10**9),
-        (dt.datetime(1970, 1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), 0),
-        (pd.Timestamp("1970-01-01 00:00:00.000000001"), 1),
-        (np.datetime64("1970-01-02", "D"), 86_400 * 10**9),
-    ],
-)
-def test_timestamps_are_nanoseconds_or_datetimes(timestamp: Any, ns: int) -> None:
-    queue, table = make()
-    queue.put(1, 1, 1, timestamp)
-    queue.drain()
-    assert table.rows[0][3] == ns
-
-
-@pytest.mark.parametrize(
-    ("timestamp", "error"),
-    [
-        (1.5e18, InvalidTypeError),
-        (True, InvalidTypeError),
-        ("2024-01-01", InvalidTypeError),
-        (2**63, InvalidInputError),
-        (pd.NaT, InvalidInputError),
-        (np.datetime64("NaT"), InvalidInputError),
-        (dt.datetime(9999, 1, 1), InvalidInputError),
-    ],
-)
-def test_other_timestamps_are_refused(timestamp: Any, error: type[Exception]) -> None:
-    queue, _ = make()
-    with pytest.raises(error, match="timestamp"):
-        queue.put(1, 1, 1, timestamp)
-
-
-def test_the_first_symbol_settles_the_kind_before_anything_is_stored() -> None:
-    queue, table = make()
-    queue.put("AAPL", 1, 1)
-    with pytest.raises(InvalidTypeError, match='symbol is 5; table "trades" has string symbols: give a str'):
-        queue.put(5, 1, 1)
-    queue.drain()
-    assert table.rows == [("AAPL", 1, 1, "now")]
-    other, _ = make(FakeTable().settled(ColumnType.INT64))
-    with pytest.raises(InvalidTypeError, match=r"symbol is 'AAPL'; .* integer symbols: give an int"):
-        other.put("AAPL", 1, 1)
-
-
-FLOATS = Schema(
-    (
-        Field("timestamp", ColumnType.TIMESTAMP_NS),
-        Field("volume", ColumnType.FLOAT32),
-        Field("note", ColumnType.STRING),
-        Field("price", ColumnType.FLOAT64),
-        Field("sym", ColumnType.STRING),
-        Field("count", ColumnType.INT32),
-    ),
-    symbol="sym",
-    timestamp="timestamp",
-)
-
-
-def test_tables_of_floats_take_floats_and_other_columns_are_null() -> None:
-    queue, table = make(FLOATS)
-    queue.put("a", 150.25, 3)
-    queue.put("a", 7, float("nan"))
-    queue.drain()
-    assert table.rows[0] == ("now", 3.0, None, 150.25, "a", 0)
-    assert np.isnan(table.rows[1][1])
-    with pytest.raises(InvalidInputError, match="out of FLOAT32"):
-        queue.put("a", 1, 1e300)
-    with pytest.raises(LossyConversionError, match=r"beyond 2\^53"):
-        queue.put("a", 2**53 + 1, 1)
-
-
-def test_tables_that_cannot_take_ticks_say_why() -> None:
-    without_symbol = Schema(TRADES.fields[1:], timestamp="timestamp")
-    with pytest.raises(InvalidInputError, match="has no symbol column"):
-        make(without_symbol)[0].put(1, 1, 1)
-    with pytest.raises(UnknownColumnError, match='no column "volume"'):
-        make(Schema(TRADES.fields[:2], symbol="symbol"))[0].put(1, 1, 1)
-    required = Schema((*TRADES.fields, Field("venue", ColumnType.STRING, is_nullable=False)), "symbol", "timestamp")
-    with pytest.raises(InvalidInputError, match=r'"venue" .* must not be NULL'):
-        make(required)[0].put(1, 1, 1)
-    timeless, table = make(Schema(TRADES.fields[:3], symbol="symbol"))
-    with pytest.raises(InvalidInputError, match="has no timestamp column"):
-        timeless.put(1, 1, 1, 5)
-    timeless.put(1, 2, 3)
-    timeless.drain()
-    assert table.rows == [(1, 2, 3)]
-
-
 def test_tables_are_found_by_any_spelling_and_unknown_ones_refused() -> None:
     queue, table = make()
     queue.put(1, 1, 1, table="Trades")
@@ -358,9 +141,6 @@ def test_ticks_of_several_tables_with_and_without_timestamps_mix() -> None:
         stamped = [row[1] for row in table.rows if row[3] != "now"]
         assert stamped == sorted(stamped)
         assert all(row[3] == ("now" if row[1] % 3 == 0 else row[1]) for row in table.rows)
-
-
-# --- failures --------------------------------------------------------------------------------
 
 
 def test_a_tick_that_no_longer_fits_costs_no_other_and_is_reported_once() -> None:
@@ -433,9 +213,6 @@ def test_the_thread_survives_an_error_and_the_next_reader_gets_everything(caplog
     queue.stop()
     assert [row[1] for row in table.rows] == [1, 2]
     assert "could not store waiting ticks" in caplog.text
-
-
-# --- threads --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("runs", [False, True])
