@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from zeptodb.backends.base import Aggregate, AggregateOp
 from zeptodb.backends.cpu.backend import CpuBackend
@@ -16,6 +14,7 @@ from zeptodb.backends.cuda.lowering import lower_for_device
 from zeptodb.backends.cuda.operands import MAX_REGISTERS, CannotRunError
 from zeptodb.backends.cuda.runs import CHECKS
 from zeptodb.backends.expression import ColumnRef
+from zeptodb.sql.page_table import rewrite, with_table
 from zeptodb.types import TRADES, ColumnType
 
 BEGIN = "<!-- made by `python -m zeptodb.sql.devices docs/gpu.md`: change the backends, not this table -->"
@@ -78,11 +77,8 @@ def _functions(functions: Iterable[AggregateOp]) -> str:
 
 def written(page: str) -> str:
     """The page with the table as it is now."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+    return with_table(page, BEGIN, table(), END)
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(BEGIN, table(), END)

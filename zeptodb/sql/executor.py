@@ -301,7 +301,7 @@ class QueryExecutor:
         stored = None if plan is None else stored_rows(plan, self._engine)
         if plan is None or stored is None:
             return None
-        self._engine.record_query(stored.rows_scanned)
+        self._record(request, stored.rows_scanned)
         return QueryResult.over_stored_rows(
             stored.table,
             timestamp_columns=stored.timestamp_columns,

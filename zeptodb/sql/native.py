@@ -92,7 +92,7 @@ def reason_of(error: Exception) -> Reason:
 _REASONS: dict[type[Exception], str] = {
     ArithmeticOverflowError: "integer arithmetic leaves INT64",
     TooManyGroupsError: "the keys of GROUP BY span too many values",
-    NullTimesError: "the order of rows decides whose time is NULL",
+    NullTimesError: "the order of rows decides, and some of their times are NULL",
     SortTooLargeError: f"DuckDB sorts more than {MAX_SORTED_ROWS:,} rows faster",
 }
 
@@ -226,7 +226,7 @@ def _run_window(plan: WindowPlan, engine: Device, open_table: Open) -> NativeAns
             raise SortTooLargeError
         if finish.limit is not None and not finish.order and scan.predicate is None:
             # Windows look back only, so that the first rows do not depend on later ones.
-            scan = replace(scan, ranges=_first_rows(scan.ranges, finish.offset + finish.limit))
+            scan = replace(scan, ranges=trimmed(scan.ranges, 0, finish.offset + finish.limit))
         columns = tuple(_coded_column(column, snapshot) for column in plan.columns)
         vectors = list(engine.backend.window(WindowScan(scan, columns)))
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
@@ -353,11 +353,15 @@ def _last_rows(ranges: Ranges, count: int) -> Ranges:
     return Ranges(ranges.segments, np.maximum(ranges.starts, ranges.ends - count), ranges.ends)
 
 
-def _first_rows(ranges: Ranges, count: int) -> Ranges:
-    """The first `count` rows of the ranges."""
-    lengths = ranges.ends - ranges.starts
-    wanted = np.clip(count - (np.cumsum(lengths) - lengths), 0, lengths)
-    return Ranges(ranges.segments, ranges.starts, ranges.starts + wanted)
+def trimmed(ranges: Ranges, offset: int, limit: int | None) -> Ranges:
+    """The ranges without the first `offset` rows and without what lies beyond `limit`; empty ones left out."""
+    rows = ranges.ends - ranges.starts
+    before = np.cumsum(rows) - rows
+    last = ranges.rows if limit is None else offset + limit
+    starts = ranges.starts + np.clip(offset - before, 0, rows)
+    ends = ranges.starts + np.clip(last - before, 0, rows)
+    kept = ends > starts
+    return Ranges(ranges.segments[kept], starts[kept], ends[kept])
 
 
 def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> Int64Array:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
-from zeptodb.backends.base import Ranges
 from zeptodb.backends.expression import ColumnRef
 from zeptodb.sql import native
 from zeptodb.sql.engine import Engine
@@ -47,7 +45,7 @@ def stored_rows(plan: Plan, engine: Engine) -> StoredRows | None:
         lease = ViewLease(snapshot, [])
         try:
             scan = native.scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
-            ranges = _trimmed(scan.ranges, plan.finish.offset, plan.finish.limit)
+            ranges = native.trimmed(scan.ranges, plan.finish.offset, plan.finish.limit)
             if not _is_stored_so(plan, snapshot) or ranges.rows < max(MIN_ROWS, MIN_CHUNK_ROWS * len(ranges.segments)):
                 return None
             indexes = [_column(plan, output.expression) for output in plan.finish.outputs]
@@ -88,14 +86,3 @@ def _column(plan: SelectPlan, expression: object) -> int:
 
 def _is_stored_so(plan: SelectPlan, snapshot: Snapshot) -> bool:
     return not plan.finish.order or not native.has_null_keys(snapshot)
-
-
-def _trimmed(ranges: Ranges, offset: int, limit: int | None) -> Ranges:
-    """The ranges without the first `offset` rows and without what lies beyond `limit`; empty ones left out."""
-    rows = ranges.ends - ranges.starts
-    before = np.cumsum(rows) - rows
-    last = ranges.rows if limit is None else offset + limit
-    starts = ranges.starts + np.clip(offset - before, 0, rows)
-    ends = ranges.starts + np.clip(last - before, 0, rows)
-    kept = ends > starts
-    return Ranges(ranges.segments[kept], starts[kept], ends[kept])

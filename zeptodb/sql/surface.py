@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from sqlglot import exp
 
 from zeptodb.sql import aggregates, binder, compose, predicates, tick_words
 from zeptodb.sql.aggregate_planner import KEY_TYPES
+from zeptodb.sql.page_table import rewrite, with_table
 from zeptodb.sql.select_statement import CLAUSES
 from zeptodb.sql.window_functions import FRAMED
 
@@ -65,11 +64,8 @@ def _clause(name: str) -> str:
 
 def written(page: str) -> str:
     """The page with the table as it is now."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+    return with_table(page, BEGIN, table(), END)
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(BEGIN, table(), END)
