@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import zeptodb
 from zeptodb.backends import reused
+from zeptodb.backends.cpu.pool import WorkerPool
+from zeptodb.storage.workers import CallerAlone, Workers
 
 ROWS = 200_000
 
@@ -38,9 +41,13 @@ def test_arrays_are_as_those_of_numpy(shape: int | tuple[int, ...], kind: type[n
 
 
 @pytest.mark.parametrize("count", [10, ROWS])
-def test_values_are_taken_from_places(count: int) -> None:
+@pytest.mark.parametrize("workers", [CallerAlone(), WorkerPool(2, row_threshold=1)], ids=["alone", "two threads"])
+def test_values_are_taken_from_places(count: int, workers: Workers) -> None:
     places = np.arange(count)[::-1] % 7
-    np.testing.assert_array_equal(reused.take(np.arange(7) * 3, places), places * 3)
+    columns: list[npt.NDArray[np.generic]] = [np.arange(7) * 3, np.arange(7) / 2, np.arange(7) > 2, np.arange(14)[::2]]
+    for column, taken in zip(columns, reused.take(columns, places, workers), strict=True):
+        assert taken.dtype == column.dtype
+        np.testing.assert_array_equal(taken, column[places])
 
 
 def test_small_arrays_are_left_to_the_allocator() -> None:

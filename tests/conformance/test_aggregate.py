@@ -16,6 +16,7 @@ from zeptodb.backends.base import (
     AggregateScan,
     ArithmeticOverflowError,
     Backend,
+    Ranges,
     Scan,
     TimeBucket,
 )
@@ -91,6 +92,46 @@ def test_ranges_limit_and_order_the_result(backend: Backend) -> None:
     for by_symbol in (True, False):
         for bucket in (None, TimeBucket(100)):
             check(backend, table, AggregateScan(scan, aggregates, by_symbol=by_symbol, bucket=bucket))
+
+
+@pytest.mark.parametrize(("nan_share", "largest"), [(0.0, 2**61), (0.02, 1000)])
+def test_short_ranges_of_many_segments_agree_with_plain_python_and_with_each_alone(
+    backend: Backend, nan_share: float, largest: int
+) -> None:
+    random = np.random.default_rng(5)
+    whole = [0, 1, 15, 16, 17, *random.integers(0, 120, 25).tolist()]
+    cut = [(0, 1023), (1, 1025), (1000, 1030), (1024, 1030), (2047, 2048), (7, 7)]
+    order = random.permutation(len(whole) + len(cut))
+    bounds = [*((0, rows) for rows in whole), *cut]
+    cuts = ranges([(segment, *bounds[place]) for segment, place in enumerate(order.tolist())])
+    sizes = [bounds[place][1] + 60 for place in order.tolist()]
+    table = random_table(5, sizes, nan_share=nan_share, largest=largest, time_span=10_000)
+    values = (table.column("i64"), table.column("f64"))
+    items = [Aggregate(AggregateOp.COUNT_ROWS)]
+    items += [Aggregate(op, (column,)) for op in ONE_ARGUMENT for column in values]
+    items += [Aggregate(op, (table.column("timestamp"),)) for op in (AggregateOp.FIRST, AggregateOp.LAST)]
+    items += [Aggregate(AggregateOp.VWAP, (price, volume)) for price in values for volume in values]
+    for by_symbol in (True, False):
+        check(backend, table, AggregateScan(Scan(table.snapshot, cuts), tuple(items), by_symbol))
+    for aggregates in (tuple(items), tuple(items[-6:]), tuple(items[:1])):
+        together = backend.aggregate(AggregateScan(Scan(table.snapshot, cuts), aggregates, by_symbol=True))
+        alone: list[list[object]] = [[] for _ in aggregates]
+        for k in range(len(sizes)):
+            one = Ranges(cuts.segments[k : k + 1], cuts.starts[k : k + 1], cuts.ends[k : k + 1])
+            result = backend.aggregate(AggregateScan(Scan(table.snapshot, one), aggregates, by_symbol=True))
+            for values_alone, column in zip(alone, result.columns, strict=True):
+                values_alone.extend(to_list(column))
+        assert [repr(to_list(column)) for column in together.columns] == [repr(found) for found in alone]
+
+
+@pytest.mark.parametrize("by_symbol", [True, False])
+def test_rows_of_many_short_segments_are_counted_within_intervals(backend: Backend, by_symbol: bool) -> None:
+    table = random_table(6, [0, 1, 17, 1024, 1025, *range(90, 130)])
+    price, volume = table.column("i64"), table.column("timestamp")
+    above, below = Comparison(">", price, Constant(100, Kind.INT)), Comparison("<", volume, Constant(700, Kind.INT))
+    for predicate in (above, Logical("and", above, below)):
+        scan = Scan(table.snapshot, table.all_rows(), predicate)
+        check(backend, table, AggregateScan(scan, (Aggregate(AggregateOp.COUNT_ROWS),), by_symbol))
 
 
 def test_no_segment_gives_one_row_over_everything_and_none_by_symbol(backend: Backend) -> None:

@@ -28,6 +28,7 @@ from zeptodb.backends.base import (
 )
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.sql.evaluate import evaluate
+from zeptodb.storage.workers import CallerAlone
 from zeptodb.types import ColumnType
 
 
@@ -73,6 +74,7 @@ class SlowBackend:
     def __init__(self, memory) -> None:
         self.memory = memory
         self.threads: tuple[Any, ...] = ()
+        self.workers = CallerAlone()
 
     def time_ranges(self, snapshot, segments, *, from_ns=None, to_ns=None) -> Ranges:
         starts, ends = [], []

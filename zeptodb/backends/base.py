@@ -369,7 +369,7 @@ class Backend(Protocol):
 
     @property
     def workers(self) -> Workers:
-        """Threads that help to bring large batches into segments."""
+        """Threads of the host, for large batches on their way into segments and large answers on their way out."""
         ...
 
     @property

@@ -31,6 +31,24 @@ def _add_halves(high: Int64Array, low: Int64Array, total: Int64Array) -> int:
 
 
 @kernel
+def _add_compensations(total: Float64Array, compensation: Float64Array, exact: Float64Array) -> None:
+    """Add to sums what rounding took off; what is off an infinite or NaN sum means nothing."""
+    for i in range(total.shape[0]):
+        exact[i] = total[i] + (compensation[i] if abs(total[i]) < np.inf else 0.0)
+
+
+@kernel
+def _divide(products: Float64Array, volumes: Float64Array, rows: Int64Array, prices: Float64Array) -> int:
+    """Divide by the volume, by 1 where there is none or there are no rows; how often that is so."""
+    without = 0
+    for i in range(products.shape[0]):
+        is_valid = (rows[i] > 0) & (volumes[i] != 0.0)
+        prices[i] = products[i] / (volumes[i] if is_valid else 1.0)
+        without += 0 if is_valid else 1
+    return without
+
+
+@kernel
 def _least(values: Int64Array) -> int:
     """The least of one or more values, at once for many columns of few groups."""
     least: int = values[0]
@@ -60,10 +78,11 @@ class Groups:
         return np.ascontiguousarray(self._words[slot]).view(np.float64)
 
     def float_sum(self, slot: int) -> Float64Array:
-        """A compensated sum; the compensation of an infinite or NaN sum means nothing."""
-        total = self.floats(slot)
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(total), total + self.floats(slot + 1), total)
+        """A compensated sum."""
+        total, compensation = self.floats(slot), self.floats(slot + 1)
+        exact = reused.empty(len(total), np.float64)
+        _add_compensations(total, compensation, exact)
+        return exact
 
     def int_sum(self, slot: int) -> tuple[Int64Array, npt.NDArray[np.bool_] | None]:
         """An exact integer sum, wrapped to int64, and where it does not fit; None: it fits everywhere."""
@@ -138,10 +157,9 @@ def _vwap(groups: Groups, slots: tuple[int, ...], item: Aggregate) -> Vector:
     products, volumes = slots
     has_float_volume = item.arguments[1].kind is Kind.FLOAT
     volume = groups.float_sum(volumes) if has_float_volume else groups.int_sum_as_float(volumes)
-    is_valid = (groups.ints(products + 2) > 0) & (volume != 0)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite over infinite is NaN
-        price = groups.float_sum(products) / np.where(is_valid, volume, 1.0)
-    return Vector(price, None if is_valid.all() else is_valid, ColumnType.FLOAT64)
+    rows, price = as_words(groups.ints(products + 2)), reused.empty(len(volume), np.float64)
+    without = _divide(groups.float_sum(products), volume, rows, price)
+    return Vector(price, None if without == 0 else (rows > 0) & (volume != 0), ColumnType.FLOAT64)
 
 
 def _variance(*, is_sample: bool, is_root: bool) -> Callable[[Groups, tuple[int, ...], Aggregate], Vector]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,8 @@ MASK = 3
 """Arguments are columns without NULLs and primitives can leave rows out by themselves."""
 MASK_INTERVALS = 4
 """As MASK, the predicate is as of TALLY_INTERVALS, and primitives are TESTABLE."""
+WHOLE = 5
+"""There is no predicate, and arguments are columns of 8 bytes without NULLs."""
 
 _EIGHT_BYTES = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
@@ -192,12 +194,19 @@ def _lower(
     plain = {
         k: (slots[k][0], expression.index)
         for k, expression in ends.items()
-        if isinstance(expression, ColumnRef)
-        and expression.type in _EIGHT_BYTES
-        and expression.index not in nullable
-        and expression.index != schema.symbol_index
+        if _is_plain(expression, nullable, schema.symbol_index)
     }
     return Plan(program, sections, primitives, collector.width, rows_slot, tuple(slots), operands, ends, plain)
+
+
+def _is_plain(node: Node, nullable: frozenset[int], symbol_column: int) -> TypeGuard[ColumnRef]:
+    """Whether it is a column of 8 bytes without NULLs that is stored with each row."""
+    return (
+        isinstance(node, ColumnRef)
+        and node.type in _EIGHT_BYTES
+        and node.index not in nullable
+        and node.index != symbol_column
+    )
 
 
 def _in_order(found: Iterable[_Primitive]) -> list[_Primitive]:
@@ -235,6 +244,8 @@ def _assemble(
     section, chosen = assembler.section(operands), (SELECT, 0, 0)
     if tested is not None:
         chosen = _how_rows_are_chosen(assembler, nullable, tested, found)
+    elif all(_is_plain(node, nullable, assembler.symbol_column) for node in operands):
+        chosen = (WHOLE, 0, 0)
     return test, section, found, chosen
 
 

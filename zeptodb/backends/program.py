@@ -178,7 +178,7 @@ class Assembler:
 
     def __init__(self, *, symbol_column: int) -> None:
         """`symbol_column` is the position of the symbol column, -1 when there is none."""
-        self._symbol_column = symbol_column
+        self.symbol_column = symbol_column
         self._code: list[list[int]] = []
         self._lists: list[int] = []
         self._constants: dict[tuple[int, bool, bool] | tuple[Parameter, bool], int] = {}
@@ -205,7 +205,7 @@ class Assembler:
         if bounds is None:
             return None
         columns = {bound.column for bound in bounds}
-        if len(columns) > _MOST_INTERVALS or self._symbol_column in columns or not nullable.isdisjoint(columns):
+        if len(columns) > _MOST_INTERVALS or self.symbol_column in columns or not nullable.isdisjoint(columns):
             return None
         offset = len(self._lists)
         self._lists += _intervals(bounds)
@@ -272,7 +272,7 @@ class Assembler:
 
     def load_opcode(self, node: ColumnRef) -> int:
         """The instruction that loads a column."""
-        return LOAD_SYMBOL if node.index == self._symbol_column else _LOADS[node.type]
+        return LOAD_SYMBOL if node.index == self.symbol_column else _LOADS[node.type]
 
     def _column(self, node: ColumnRef) -> int:
         return self._emit(self.load_opcode(node), node.index)

@@ -8,12 +8,23 @@ keeps its memory for as long as that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends.pieces import as_words
+from zeptodb.jit import claim, kernel, pointer_int64
+from zeptodb.storage.workers import Workers
+
+Int64Array = npt.NDArray[np.int64]
+
 _Item = TypeVar("_Item", bound=np.generic)
+
+_MANY_PLACES = 4_096
+_SHARE_PLACES = 1 << 14
+_WORD_BYTES = 8
 
 LEAST_BYTES = 1 << 20
 """Smaller arrays are left to the allocator, which has room for them."""
@@ -51,13 +62,41 @@ def empty(shape: int | tuple[int, ...], kind: type[_Item] | np.dtype[_Item]) -> 
     return np.asarray(block)[:size].view(dtype).reshape(shape)
 
 
-def take(values: npt.NDArray[_Item], places: npt.NDArray[np.int64]) -> npt.NDArray[_Item]:
-    """values[places]; places lie within the values."""
-    if len(places) * values.itemsize < LEAST_BYTES:
-        return values[places]
-    taken = empty(len(places), values.dtype)
-    np.take(values, places, out=taken, mode="clip")  # the other modes go through a buffer
+def take(
+    columns: Sequence[npt.NDArray[np.generic]], places: npt.NDArray[np.int64], workers: Workers
+) -> list[npt.NDArray[np.generic]]:
+    """column[places] of each column; places lie within all of them."""
+    words = [k for k, column in enumerate(columns) if column.itemsize == _WORD_BYTES and column.flags.c_contiguous]
+    if len(places) < _MANY_PLACES or not words:
+        return [column[places] for column in columns]
+    taken = [empty(len(places), column.dtype) if k in words else column[places] for k, column in enumerate(columns)]
+    places = as_words(places)
+    sources, targets = (
+        np.array([array.__array_interface__["data"][0] for array in map(arrays.__getitem__, words)], dtype=np.int64)
+        for arrays in (columns, taken)
+    )
+
+    def work(counter: Int64Array, budget: int) -> None:
+        _take(counter, budget, sources, targets, places)
+
+    shares = -(-len(places) // _SHARE_PLACES)
+    workers.run(work, shares * len(words), rows=len(places) * len(words))
     return taken
+
+
+@kernel
+def _take(counter: Int64Array, budget: int, sources: Int64Array, targets: Int64Array, places: Int64Array) -> None:
+    """Copy words from arrays at addresses `sources` to those at `targets`, a share of one array at a time."""
+    shares = (places.shape[0] + _SHARE_PLACES - 1) // _SHARE_PLACES
+    while budget > 0:
+        item = claim(counter.ctypes.data)
+        if item >= shares * sources.shape[0]:
+            break
+        budget -= 1
+        column, first = item // shares, item % shares * _SHARE_PLACES
+        source, target = pointer_int64(sources[column]), pointer_int64(targets[column])
+        for k in range(first, min(first + _SHARE_PLACES, places.shape[0])):
+            target[k] = source[places[k]]
 
 
 def kept_bytes() -> int:

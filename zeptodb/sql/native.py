@@ -48,6 +48,7 @@ from zeptodb.sql.string_codes import with_codes
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
+from zeptodb.storage.workers import Workers
 from zeptodb.types import INT64_MAX, INT64_MIN, ColumnType
 
 if TYPE_CHECKING:
@@ -160,14 +161,16 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             aggregates = tuple(_coded_aggregate(a, snapshot) for a in aggregates)
         keys = tuple(_coded(key, snapshot) for key in plan.keys)
         result = engine.backend.aggregate(AggregateScan(scan, aggregates, plan.by_symbol, plan.bucket, keys))
-        if is_sorted_after:
-            result = _in_symbol_order(result, snapshot)
         vectors: list[Vector] = []
-        if result.segments is not None:
-            vectors.append(_symbols_of(snapshot, result.segments))
-        if result.buckets is not None:
-            vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
-        vectors += [*result.keys, *result.columns]
+        if is_sorted_after:
+            symbols, found = _in_symbol_order(result, snapshot, engine.backend.workers)
+            vectors += [_symbol_column(symbols, snapshot), *found]
+        else:
+            if result.segments is not None:
+                vectors.append(_symbols_of(snapshot, result.segments))
+            if result.buckets is not None:
+                vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
+            vectors += [*result.keys, *result.columns]
         dictionaries = [_dictionary(slot, snapshot) for slot in plan.slots]
         rows, finish = len(vectors[0].values), plan.finish
         if finish.order and plan.comes_sorted:
@@ -176,20 +179,28 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
         return NativeAnswer(columns, scan.ranges.rows, result.summarized_rows)
 
 
-def _in_symbol_order(result: AggregateResult, snapshot: Snapshot) -> AggregateResult:
-    """One row per segment, some of them missing, in the order of symbols instead of that of segments."""
+def _in_symbol_order(
+    result: AggregateResult, snapshot: Snapshot, workers: Workers
+) -> tuple[Int64Array, tuple[Vector, ...]]:
+    """Symbols and columns of one row per segment, some of them missing, in the order of symbols.
+
+    They come in the order of segments.
+    """
     found, order = result.segments, snapshot.segment_order
-    if found is None or len(found) < 2:
-        return result
+    assert found is not None
+    symbols = snapshot.symbols
     if len(found) < len(order):
         places = np.full(len(order), -1, dtype=np.int64)
         places[found] = np.arange(len(found))
         order = places[order]
         order = order[order >= 0]
+        symbols = symbols[found]
+    sorted_symbols, *values = reused.take([symbols, *(vector.values for vector in result.columns)], order, workers)
     columns = tuple(
-        Vector(v.values[order], None if v.validity is None else v.validity[order], v.type) for v in result.columns
+        Vector(column, None if vector.validity is None else vector.validity[order], vector.type)
+        for column, vector in zip(values, result.columns, strict=True)
     )
-    return AggregateResult(found[order], None, columns, summarized_rows=result.summarized_rows)
+    return sorted_symbols.view(np.int64), columns
 
 
 def _run_select(plan: SelectPlan, engine: Device, open_table: Open) -> NativeAnswer:
@@ -387,7 +398,11 @@ def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> In
 
 
 def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
-    symbols = reused.take(snapshot.symbols, segments)
+    return _symbol_column(snapshot.symbols[segments], snapshot)
+
+
+def _symbol_column(symbols: Int64Array, snapshot: Snapshot) -> Vector:
+    """Symbols, or what a dictionary has for them."""
     if snapshot.schema.symbol is None or snapshot.dictionaries[snapshot.schema.symbol_index] is None:
         return Vector(symbols, None, ColumnType.INT64)
     return Vector(symbols.astype(np.int32), None, ColumnType.STRING)

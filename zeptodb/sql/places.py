@@ -104,7 +104,7 @@ class _PlacingEngine:
 
 class _PlacingBackend:
     def __init__(self, backend: Backend, accelerator: Accelerator) -> None:
-        self.capabilities = backend.capabilities
+        self.capabilities, self.workers = backend.capabilities, backend.workers
         self._backend, self._accelerator = backend, accelerator
 
     def time_ranges(

@@ -25,6 +25,7 @@ from zeptodb.backends.base import (
 )
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
+from zeptodb.storage.workers import Workers
 
 Answer = TypeVar("Answer")
 Int64Array = npt.NDArray[np.int64]
@@ -86,6 +87,11 @@ class Operators(Protocol):
         """What it can run."""
         ...
 
+    @property
+    def workers(self) -> Workers:
+        """Threads for what is left to do on the host."""
+        ...
+
     def time_ranges(
         self, snapshot: Snapshot, segments: Int64Array, *, from_ns: int | None = None, to_ns: int | None = None
     ) -> Ranges:
@@ -145,6 +151,7 @@ class _TracedBackend:
 
     def __init__(self, backend: Backend, trace: Trace) -> None:
         self.capabilities = backend.capabilities
+        self.workers = backend.workers
         self._backend = backend
         self._trace = trace
         self._engine = f"native:{backend.name} ({backend.device})"

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.cpu.expression import (
+    HOME_WORDS,
     count_true,
     fill_constants,
     gather_words,
@@ -28,7 +29,7 @@ from zeptodb.backends.cpu.states import (
     merge,
     reset,
     sum_within,
-    take_dot_and_sum,
+    take_dots_and_sums,
     take_masked,
     take_tiles,
 )
@@ -47,6 +48,7 @@ from zeptodb.backends.primitives import (
     TALLY,
     TALLY_INTERVALS,
     VARIANCE,
+    WHOLE,
 )
 from zeptodb.backends.program import BLOCK_ROWS
 from zeptodb.jit import (
@@ -65,6 +67,8 @@ Int64Array = npt.NDArray[np.int64]
 _SPARSE = 6
 """Below one row in so many, listing the rows is cheaper than masking the others."""
 _WORK_AREAS = 5
+_ROWS_TOGETHER = 4 * BLOCK_ROWS
+"""Most rows of short pieces of several segments that are worked on together, so that they stay in the cache."""
 
 
 def accumulator_words(registers: int) -> int:
@@ -74,46 +78,47 @@ def accumulator_words(registers: int) -> int:
 
 @inline
 def _take_pieces(
-    opcode: int, left: int, right: int, left_valid: int, right_valid: int, bounds: int, pieces: int, row: int,
-    rows: int, state: int, stride: int, work: int,
+    opcode: int, left: int, right: int, left_valid: int, right_valid: int, lefts: int, rights: int, scale: int,
+    firsts: int, afters: int, pieces: int, row: int, rows: int, state: int, stride: int, alone: int, work: int,
 ) -> None:  # fmt: skip
-    """Add to the states of `pieces` pieces, side by side; piece k has the values from bounds[k] to bounds[k + 1].
+    """Add to the states of `pieces` pieces, side by side; piece k has the values from firsts[k] to afters[k].
 
-    The values are those of the rows from `row` on, or of those listed at address `rows`.
+    They stand where `take_tiles` says, and are those of the rows from `row` on, or of those listed at address `rows`.
+    At address `alone` is room for two words.
     """
-    bound = pointer_int64(bounds)
+    first, after = pointer_int64(firsts), pointer_int64(afters)
     if opcode == ROWS or opcode == FIRST or opcode == LAST:
         for k in range(pieces):
-            first, after, place = bound[k], bound[k + 1], state + 8 * k
-            if first == after:
+            low, high, place = first[k], after[k], state + 8 * k
+            if low == high:
                 continue
             if opcode == ROWS:
-                add_to(place, after - first)
+                add_to(place, high - low)
             elif opcode == LAST:
-                store_int64(place, row + (after - 1 if rows == 0 else load_int64(rows + 8 * (after - 1))))
+                store_int64(place, row + (high - 1 if rows == 0 else load_int64(rows + 8 * (high - 1))))
             elif load_int64(place) < 0:
-                store_int64(place, row + (first if rows == 0 else load_int64(rows + 8 * first)))
+                store_int64(place, row + (low if rows == 0 else load_int64(rows + 8 * low)))
         return
     has_valid = left_valid != 0 or right_valid != 0
-    alone = pointer_int64(bounds + 8 * BLOCK_ROWS + 16)
     k, together = 0, 1 if has_valid else pieces
     while k < pieces:
-        x, y, within = left, right, bounds
+        x, y, x_places, y_places, lows, highs = left, right, lefts, rights, firsts, afters
         if has_valid:
             # One piece at a time, of which the rows without NULL are gathered.
-            first, count = bound[k], bound[k + 1] - bound[k]
-            x, y = left + 8 * first, right + 8 * first
-            a = left_valid + first if left_valid != 0 else right_valid + first
-            b = right_valid + first if right_valid != 0 else a
-            alone[0] = 0
-            alone[1] = _list_valid(a, b, count, work)
-            if alone[1] < count and opcode != COUNT:
-                gather_words(work + 16 * BLOCK_ROWS, x, work + 8 * BLOCK_ROWS, alone[1])
+            low, count = first[k], after[k] - first[k]
+            x, y = left + 8 * low, right + 8 * low
+            a = left_valid + low if left_valid != 0 else right_valid + low
+            b = right_valid + low if right_valid != 0 else a
+            found = _list_valid(a, b, count, work)
+            store_int64(alone, 0)
+            store_int64(alone + 8, found)
+            if found < count and opcode != COUNT:
+                gather_words(work + 16 * BLOCK_ROWS, x, work + 8 * BLOCK_ROWS, found)
                 if DOT_INT_INT <= opcode <= DOT_FLOAT_FLOAT:
-                    gather_words(work, y, work + 8 * BLOCK_ROWS, alone[1])
+                    gather_words(work, y, work + 8 * BLOCK_ROWS, found)
                 x, y = work + 16 * BLOCK_ROWS, work
-            within = bounds + 8 * BLOCK_ROWS + 16
-        take_tiles(opcode, x, y, within, together, state + 8 * k, stride)
+            x_places, y_places, lows, highs = alone, alone, alone, alone + 8
+        take_tiles(opcode, x, y, x_places, y_places, scale, lows, highs, together, state + 8 * k, stride)
         k += together
 
 
@@ -219,6 +224,36 @@ def _take_within(
         k += 1
 
 
+@inline
+def _count_pieces_together(starts: Int64Array, ends: Int64Array, piece: int, after: int) -> int:
+    """How many pieces from `piece` on lie within one tile of their segment each and have few rows together."""
+    found, rows = 0, 0
+    while piece + found < after and found < BLOCK_ROWS:
+        start, end = starts[piece + found], ends[piece + found]
+        rows += max(0, end - start)
+        if start // BLOCK_ROWS != (end - 1) // BLOCK_ROWS or rows > _ROWS_TOGETHER:
+            break
+        found += 1
+    return found
+
+
+@inline
+def _find_operands(
+    code: Int64Array, low: int, high: int, registers: int, columns: Int64Array, segments: Int64Array,
+    starts: Int64Array, piece: int, pieces: int, scratch: Int64Array,
+) -> None:  # fmt: skip
+    """Write the addresses of columns of `pieces` pieces, as instructions `low` to `high` load them, where registers
+    keep a tile's values; the registers themselves become 0.
+    """
+    for i in range(low, high):
+        register, column = code[i, 1], pointer_int64(load_int64(columns.ctypes.data) + code[i, 2] * columns[1])
+        scratch[register] = 0
+        scratch[registers + register] = 0
+        first = 2 * registers + register * HOME_WORDS
+        for k in range(pieces):
+            scratch[first + k] = column[segments[piece + k]] + 8 * starts[piece + k]
+
+
 @kernel
 def accumulate(
     interpreter: int,
@@ -253,9 +288,11 @@ def accumulate(
     work = selection + 8 * BLOCK_ROWS
     bounds = work + 24 * BLOCK_ROWS
     mask = bounds + 8 * BLOCK_ROWS + 64
+    homes = scratch.ctypes.data + 16 * registers
     stride = 8 * partials.shape[1]
     # Counting alone needs no memory of a tile's size.
     is_tally = sections.shape[0] == 1 and sections[0, 7] == TALLY_INTERVALS
+    is_whole = sections.shape[0] == 1 and sections[0, 7] == WHOLE
     overflows = 0
     is_filled = False
     while budget > 0:
@@ -271,6 +308,15 @@ def accumulate(
             place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece
             reset(primitives[k, 0], place, stride, after - piece)
         row = starts[piece]
+        while is_tally and piece < after:
+            count = ends[piece] - starts[piece]
+            found = _count_in_intervals(
+                lists.ctypes.data + 8 * sections[0, 8], sections[0, 9], columns.ctypes.data, segments[piece],
+                starts[piece], count,
+            )  # fmt: skip
+            for k in range(primitives.shape[0]):
+                add_to(partials.ctypes.data + stride * primitives[k, 3] + 8 * piece, found)
+            piece += 1
         while piece < after:
             if row >= ends[piece]:
                 piece += 1
@@ -278,8 +324,6 @@ def accumulate(
                     row = starts[piece]
                 continue
             segment, tile_end = segments[piece], (row // BLOCK_ROWS + 1) * BLOCK_ROWS
-            if is_tally:
-                tile_end = ends[piece]
             pieces, stop = 1, min(ends[piece], tile_end)
             while (
                 stop < tile_end and piece + pieces < after and segments[piece + pieces] == segment
@@ -287,11 +331,16 @@ def accumulate(
             ):  # fmt: skip
                 stop = max(stop, min(ends[piece + pieces], tile_end))
                 pieces += 1
+            is_apart = False
+            if is_whole and pieces == 1 and row == starts[piece]:
+                together = _count_pieces_together(starts, ends, piece, after)
+                if together > 1:
+                    is_apart, pieces = True, together
             for s in range(sections.shape[0]):
                 count, rows, mode = stop - row, 0, sections[s, 7]
                 bound = pointer_int64(bounds)
                 bound[0] = 0
-                for k in range(pieces):
+                for k in range(0 if is_apart else pieces):
                     bound[k + 1] = min(ends[piece + k], stop) - row
                 register = sections[s, 2]
                 if mode == MASK_INTERVALS and pieces > 1:
@@ -332,7 +381,20 @@ def accumulate(
                             _bounds_of_selected(bounds, pieces, selection, found)
                 if count == 0:
                     continue
-                if sections[s, 4] > sections[s, 3]:
+                if is_apart:
+                    _find_operands(
+                        code,
+                        sections[s, 3],
+                        sections[s, 4],
+                        registers,
+                        columns,
+                        segments,
+                        starts,
+                        piece,
+                        pieces,
+                        scratch,
+                    )
+                elif sections[s, 4] > sections[s, 3]:
                     overflows |= run_section(
                         interpreter, code.ctypes.data, sections[s, 3], sections[s, 4], lists.ctypes.data, registers,
                         columns.ctypes.data, segment, row, rows, count, scratch.ctypes.data,
@@ -344,34 +406,50 @@ def accumulate(
                         partials.ctypes.data + 8 * piece, stride,
                     )  # fmt: skip
                     continue
+                scale, origin, firsts, afters = 8, row, bounds, bounds + 8
+                if is_apart:
+                    scale, origin = 1, 0
+                    firsts, afters = starts.ctypes.data + 8 * piece, ends.ctypes.data + 8 * piece
                 taken_before = -1
                 for k in range(sections[s, 5], sections[s, 6]):
                     opcode, left, right = primitives[k, 0], primitives[k, 1], primitives[k, 2]
                     place = partials.ctypes.data + stride * primitives[k, 3] + 8 * piece
                     if k == taken_before:
                         continue
-                    if (
-                        mode != MASK and pieces == 1 and opcode == DOT_INT_INT and k + 1 < sections[s, 6]
+                    lefts, rights = bounds, bounds
+                    if is_apart:
+                        lefts, rights = homes + 8 * HOME_WORDS * left, homes + 8 * HOME_WORDS * right
+                    if mode == MASK:
+                        _take_masked(opcode, scratch[left], scratch[right], mask, bounds, pieces, row, place, stride)
+                    elif (
+                        opcode == DOT_INT_INT and k + 1 < sections[s, 6]
                         and primitives[k + 1, 0] == SUM_INT and primitives[k + 1, 1] == right
                         and scratch[registers + left] == 0 and scratch[registers + right] == 0
                     ):  # fmt: skip
-                        sum_place = partials.ctypes.data + stride * primitives[k + 1, 3] + 8 * piece
-                        take_dot_and_sum(scratch[left], scratch[right], count, place, sum_place, stride)
                         taken_before = k + 1
-                    elif mode == MASK:
-                        _take_masked(opcode, scratch[left], scratch[right], mask, bounds, pieces, row, place, stride)
+                        take_dots_and_sums(
+                            scratch[left], scratch[right], lefts, rights, scale, firsts, afters, pieces, place,
+                            partials.ctypes.data + stride * primitives[k + 1, 3] + 8 * piece, stride,
+                        )  # fmt: skip
                     else:
                         _take_pieces(
                             opcode, scratch[left], scratch[right], scratch[registers + left],
-                            scratch[registers + right], bounds, pieces, row, rows, place, stride, work,
+                            scratch[registers + right], lefts, rights, scale, firsts, afters, pieces, origin, rows,
+                            place, stride, bounds + 8 * BLOCK_ROWS + 16, work,
                         )  # fmt: skip
             for k in range(taken_columns.shape[0]):
-                column = pointer_int64(load_int64(columns[0] + taken_columns[k, 1] * columns[1] + 8 * segment))
                 found = pointer_int64(partials.ctypes.data + stride * taken_columns[k, 0] + 8 * piece)
                 value = pointer_int64(taken.ctypes.data + 8 * (taken.shape[1] * k + piece))
-                for place in range(pieces):
+                column = pointer_int64(load_int64(columns.ctypes.data) + taken_columns[k, 1] * columns[1])
+                values = pointer_int64(column[segment])
+                for place in range(0 if is_apart else pieces):
                     if found[place] >= row:
-                        value[place] = column[found[place]]
+                        value[place] = values[found[place]]
+                for place in range(pieces if is_apart else 0):
+                    if found[place] >= 0:
+                        value[place] = load_int64(column[segments[piece + place]] + 8 * found[place])
+            if is_apart:
+                stop = ends[piece + pieces - 1]
             piece += pieces - 1
             row = stop
     if overflows != 0:

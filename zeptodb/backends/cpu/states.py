@@ -131,33 +131,38 @@ _NEGATIVE_INFINITY = -0x0010_0000_0000_0000
 
 
 @inline
-def take_tiles(opcode: int, left: int, right: int, bounds: int, pieces: int, state: int, stride: int) -> None:
-    """Add the values from bounds[k] to bounds[k + 1] of one tile, none NULL, to the k-th of `pieces` states.
+def take_tiles(
+    opcode: int, left: int, right: int, lefts: int, rights: int, scale: int, firsts: int, afters: int, pieces: int,
+    state: int, stride: int,
+) -> None:  # fmt: skip
+    """Add the values of `pieces` pieces, each within one tile and none NULL, to as many states, side by side.
 
-    What bars are made of has a loop of its own. Between short pieces the next tile's first operand is asked for.
+    Piece k has afters[k] - firsts[k] values, which begin at address left + scale * lefts[k] (those of a second operand
+    likewise). What bars are made of has a loop of its own. Between short pieces of one tile (scale is 8) the next
+    tile's first operand is asked for.
     """
-    bound = pointer_int64(bounds)
-    lines = BLOCK_ROWS // 8 // pieces + 1 if pieces > 1 else 0
+    first, after, x, y = pointer_int64(firsts), pointer_int64(afters), pointer_int64(lefts), pointer_int64(rights)
+    lines = BLOCK_ROWS // 8 // pieces + 1 if pieces > 1 and scale == 8 else 0
     for k in range(pieces if opcode == SUM_INT else 0):
-        count, place = bound[k + 1] - bound[k], state + 8 * k
+        count, place = after[k] - first[k], state + 8 * k
         if count > 0:
             _prefetch_share(left, k, lines)
-            high, low = halves_int(left + 8 * bound[k], count)
+            high, low = halves_int(left + scale * x[k], count)
             add_to(place, high - (count << 31))
             add_to(place + stride, low)
             add_to(place + 2 * stride, count)
     for k in range(pieces if opcode == MINMAX_INT else 0):
-        count, place = bound[k + 1] - bound[k], state + 8 * k
+        count, place = after[k] - first[k], state + 8 * k
         if count > 0:
             _prefetch_share(left, k, lines)
-            least, greatest = minmax_int(left + 8 * bound[k], count)
+            least, greatest = minmax_int(left + scale * x[k], count)
             _keep_minmax_int(place, stride, least, greatest)
             add_to(place + 2 * stride, count)
     for k in range(0 if opcode == SUM_INT or opcode == MINMAX_INT else pieces):
-        count, place = bound[k + 1] - bound[k], state + 8 * k
+        count, place = after[k] - first[k], state + 8 * k
         if count > 0:
             _prefetch_share(left, k, lines)
-            _take_tile(opcode, left + 8 * bound[k], right + 8 * bound[k], count, place, stride)
+            _take_tile(opcode, left + scale * x[k], right + scale * y[k], count, place, stride)
 
 
 @inline
@@ -235,14 +240,21 @@ def sum_within(
 
 
 @inline
-def take_dot_and_sum(left: int, right: int, count: int, state: int, sum_state: int, stride: int) -> None:
-    """Add `count` values of one tile to a DOT_INT_INT and to the SUM_INT of its right operand."""
-    dot, high, low = dot_halves(left, right, count)
-    add_exactly(state, stride, dot)
-    add_to(state + 2 * stride, count)
-    add_to(sum_state, high - (count << 31))
-    add_to(sum_state + stride, low)
-    add_to(sum_state + 2 * stride, count)
+def take_dots_and_sums(
+    left: int, right: int, lefts: int, rights: int, scale: int, firsts: int, afters: int, pieces: int, state: int,
+    sum_state: int, stride: int,
+) -> None:  # fmt: skip
+    """As `take_tiles`, to a DOT_INT_INT and to the SUM_INT of its right operand."""
+    first, after, x, y = pointer_int64(firsts), pointer_int64(afters), pointer_int64(lefts), pointer_int64(rights)
+    for k in range(pieces):
+        count, place, sum_place = after[k] - first[k], state + 8 * k, sum_state + 8 * k
+        if count > 0:
+            dot, high, low = dot_halves(left + scale * x[k], right + scale * y[k], count)
+            add_exactly(place, stride, dot)
+            add_to(place + 2 * stride, count)
+            add_to(sum_place, high - (count << 31))
+            add_to(sum_place + stride, low)
+            add_to(sum_place + 2 * stride, count)
 
 
 @inline
