@@ -38,12 +38,10 @@ def class_bytes(index: int) -> int:
     return (5 + (index & 3)) << ((index >> 2) + 3)
 
 
-@kernel
-def round_up_rows(rows: Int64Array) -> None:
-    """Replace row counts by the most 8-byte rows that fit into the blocks that hold them."""
-    for i in range(len(rows)):
-        if rows[i] > 0:
-            rows[i] = class_bytes(size_class(rows[i] * 8)) >> 3
+@inline
+def rows_that_fit(rows: int) -> int:
+    """The most 8-byte rows that fit into the block that holds so many."""
+    return class_bytes(size_class(8 * rows)) >> 3 if rows > 0 else 0
 
 
 @kernel

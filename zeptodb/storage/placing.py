@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.jit import inline, kernel, load_int64
+from zeptodb.jit import inline, kernel, load_int64, prefetch
 from zeptodb.storage.rows import Rows
 
 Int64Array = npt.NDArray[np.int64]
@@ -20,6 +20,13 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 MINIMUM_HASH_BITS = 4
 SEGMENT_COUNT, SLOT_COUNT, LATE_COUNT = 0, 1, 2
+KEY, SLOT, INCOMING, NEWEST = 0, 1, 2, 3
+CARD_WORDS = 4
+
+AHEAD = 8
+"""While a row is placed, the card of the row so far ahead is asked for, and the hash entry of one twice as far."""
+WIDE_TABLE = 4_096
+"""Hash tables of no more entries are in the cache, with their cards."""
 
 
 class Placement(NamedTuple):
@@ -55,7 +62,7 @@ class Placer:
     def __init__(self) -> None:
         self.symbols = np.zeros(0, dtype=np.int64)
         self.newest = np.zeros(0, dtype=np.int64)
-        self._slot_of_segment = np.zeros(0, dtype=np.int32)
+        self._cards = np.zeros((0, CARD_WORDS), dtype=np.int64)
         self._bits = MINIMUM_HASH_BITS
         self._hash = np.full(1 << self._bits, -1, dtype=np.int32)
         self._is_placing = False
@@ -65,7 +72,7 @@ class Placer:
         if self._is_placing:
             self._forget(segment_count)
         self._is_placing = True
-        touched, incoming, newest = (np.empty(rows.count, dtype=np.int64) for _ in range(3))
+        touched = np.empty(rows.count, dtype=np.int64)
         slot_of_row, position_of_row = (np.empty(rows.count, dtype=np.int32) for _ in range(2))
         state = np.array([segment_count, 0, 0], dtype=np.int64)
         keys = 0 if rows.keys is None else rows.keys.ctypes.data
@@ -73,32 +80,34 @@ class Placer:
         done = 0
         while True:
             done = place_rows(
-                keys, times, done, rows.count, self._bits, self._hash, self.symbols, self.newest,
-                self._slot_of_segment, touched, incoming, newest, slot_of_row, position_of_row, state,
+                keys, times, done, rows.count, self._bits, self._hash, self.symbols, self.newest, self._cards,
+                touched, slot_of_row, position_of_row, state,
             )  # fmt: skip
             if done == rows.count:
                 break
             self._grow(int(state[SEGMENT_COUNT]))
         segments, slots, late = state.tolist()
-        return Placement(
-            slot_of_row, position_of_row, touched[:slots], incoming[:slots], newest[:slots], segments, late
-        )
+        touched = touched[:slots]
+        incoming, newest = np.empty(slots, dtype=np.int64), np.empty(slots, dtype=np.int64)
+        read_cards(self._cards, touched, incoming, newest)
+        return Placement(slot_of_row, position_of_row, touched, incoming, newest, segments, late)
 
-    def finish(self, placement: Placement) -> None:
-        """Take note that the segments of a placement have come to be."""
-        self._slot_of_segment[placement.touched] = -1
+    def finish(self) -> None:
+        """Take note that the segments of the last placement have come to be."""
         self._is_placing = False
 
     def _forget(self, segment_count: int) -> None:
         """Undo what a placement that failed or was interrupted has left behind."""
-        self._slot_of_segment[:] = -1
+        self._cards[:, SLOT] = -1
         self._rebuild_hash(segment_count)
 
     def _grow(self, used: int) -> None:
         """Make room for twice the segments; `used` counts those that the running batch has added, too."""
         size = max(8, 2 * len(self.symbols))
+        cards = np.empty((size, CARD_WORDS), dtype=np.int64)
+        cards[: len(self._cards)] = self._cards
+        self._cards = cards
         self.newest = enlarged(self.newest, size)
-        self._slot_of_segment = enlarged(self._slot_of_segment, size)
         self.symbols = enlarged(self.symbols, size)  # last: its size is what counts
         while (1 << self._bits) < 2 * size:
             self._bits += 1
@@ -135,6 +144,16 @@ def rebuild_hash(symbols: Int64Array, count: int, bits: int, table: Int32Array) 
 
 
 @kernel
+def read_cards(cards: Int64Array, touched: Int64Array, incoming: Int64Array, newest: Int64Array) -> None:
+    """Copy what the cards of the touched segments say, and end the batch on them."""
+    for slot in range(touched.shape[0]):
+        segment = touched[slot]
+        incoming[slot] = cards[segment, INCOMING]
+        newest[slot] = cards[segment, NEWEST]
+        cards[segment, SLOT] = -1
+
+
+@kernel
 def place_rows(
     keys: int,
     times: int,
@@ -144,32 +163,39 @@ def place_rows(
     table: Int32Array,
     symbols: Int64Array,
     last_times: Int64Array,
-    slot_of_segment: Int32Array,
+    cards: Int64Array,
     touched: Int64Array,
-    incoming: Int64Array,
-    newest: Int64Array,
     slot_of_row: Int32Array,
     position_of_row: Int32Array,
     state: Int64Array,
 ) -> int:
     """Find the slot of each row, count rows per slot and mark late rows; returns the row where a table was full.
 
+    What a row needs to know of its segment lies on one card, half a cache line: the symbol, its slot in this batch (-1:
+    none), its rows that are in order and the newest time afterwards.
+
     keys, times: addresses of int64 values, 0 where the table has no symbol or no timestamp column.
     slot_of_row: out, the row's slot, or its complement when the row is older than one that came before it.
     position_of_row: out, how many rows of the batch that are not late come before it in its slot.
-    touched, incoming, newest: out per slot: the segment, its in-order rows, the newest time afterwards.
+    touched: out per slot the segment.
     state: in and out, counts of segments, slots and late rows.
     """
     mask = len(table) - 1
     segment_limit = len(symbols)
     previous_key = 0
-    slot = -1
+    segment, slot = 0, -1
+    is_wide = keys != 0 and len(table) > WIDE_TABLE
     for row in range(first, rows):
+        if is_wide and row + 2 * AHEAD < rows:
+            prefetch(table.ctypes.data + 4 * hash_slot(load_int64(keys + 8 * (row + 2 * AHEAD)), bits))
+            near = table[hash_slot(load_int64(keys + 8 * (row + AHEAD)), bits)]
+            if near >= 0:
+                prefetch(cards.ctypes.data + 8 * CARD_WORDS * near)
         key = load_int64(keys + 8 * row) if keys != 0 else 0
         if slot < 0 or key != previous_key:
             at = hash_slot(key, bits)
             segment = table[at]
-            while segment >= 0 and symbols[segment] != key:
+            while segment >= 0 and cards[segment, KEY] != key:
                 at = (at + 1) & mask
                 segment = table[at]
             if segment < 0:
@@ -177,27 +203,28 @@ def place_rows(
                 if segment >= segment_limit or 2 * segment >= len(table):
                     return row
                 symbols[segment] = key
+                cards[segment, KEY] = key
+                cards[segment, SLOT] = -1
                 table[at] = segment
-                slot_of_segment[segment] = -1
                 last_times[segment] = np.iinfo(np.int64).min
                 state[SEGMENT_COUNT] += 1
-            slot = slot_of_segment[segment]
+            slot = cards[segment, SLOT]
             if slot < 0:
                 slot = state[SLOT_COUNT]
                 state[SLOT_COUNT] += 1
-                slot_of_segment[segment] = slot
                 touched[slot] = segment
-                incoming[slot] = 0
-                newest[slot] = last_times[segment]
+                cards[segment, SLOT] = slot
+                cards[segment, INCOMING] = 0
+                cards[segment, NEWEST] = last_times[segment]
             previous_key = key
         if times != 0:
             time = load_int64(times + 8 * row)
-            if time < newest[slot]:
+            if time < cards[segment, NEWEST]:
                 slot_of_row[row] = ~slot
                 state[LATE_COUNT] += 1
                 continue
-            newest[slot] = time
+            cards[segment, NEWEST] = time
         slot_of_row[row] = slot
-        position_of_row[row] = incoming[slot]
-        incoming[slot] += 1
+        position_of_row[row] = cards[segment, INCOMING]
+        cards[segment, INCOMING] += 1
     return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.storage.blocks import BlockAllocator, round_up_rows
+from zeptodb.jit import kernel
+from zeptodb.storage.blocks import BlockAllocator, rows_that_fit
 from zeptodb.storage.scatter import move_blocks
 
 Int64Array = npt.NDArray[np.int64]
@@ -20,7 +21,8 @@ class Room:
     Attributes:
         capacities: rows that each segment can hold.
         addresses: [stored column, segment] where values lie.
-        validity: [stored column, segment] where validity bytes lie, 0 where nothing is NULL.
+        marked: stored columns that have met a NULL, or are about to.
+        validity: [marked column, segment] where validity bytes lie, 0 where nothing is NULL.
         retired: blocks that were replaced and their sizes.
     """
 
@@ -32,6 +34,7 @@ class Room:
         lengths: Int64Array,
         capacities: Int64Array,
         addresses: Int64Array,
+        marked: Int64Array,
         validity: Int64Array,
     ) -> None:
         self._allocator = allocator
@@ -39,6 +42,7 @@ class Room:
         self._lengths = lengths
         self.capacities = capacities
         self.addresses = addresses
+        self.marked = marked
         self.validity = validity
         self.retired: list[tuple[Int64Array, Int64Array]] = []
         self._taken: list[tuple[Int64Array, Int64Array]] = []
@@ -55,8 +59,8 @@ class Room:
         try:
             if len(full):
                 self._enlarge(full, need[full])
-            for column in np.flatnonzero(has_null).tolist():
-                self._add_validity(self.validity[column])
+            for row in np.flatnonzero(has_null[self.marked]).tolist():
+                self._add_validity(self.validity[row])
         except BaseException:
             self.give_back()
             raise
@@ -73,12 +77,11 @@ class Room:
         self.capacities[full] = new
         for column, width in enumerate(self._widths.tolist()):
             self._move(self.addresses[column], full, old_bytes=old * width, new_bytes=new * width, width=width)
-            has_validity = self.validity[column, full] != 0
+        for addresses in self.validity:
+            has_validity = addresses[full] != 0
             if has_validity.any():
                 chosen = full[has_validity]
-                self._move(
-                    self.validity[column], chosen, old_bytes=old[has_validity], new_bytes=new[has_validity], width=1
-                )
+                self._move(addresses, chosen, old_bytes=old[has_validity], new_bytes=new[has_validity], width=1)
 
     def _add_validity(self, addresses: Int64Array) -> None:
         """Validity blocks, all ones so far, for the segments that have none yet."""
@@ -103,9 +106,23 @@ class Room:
 
         Those that only move keep theirs: somebody may hold every copy, and late rows come again and again.
         """
-        small = np.where(old > 0, np.maximum(need, (old * GROWTH).astype(np.int64)), need)
-        # Pages of a large block cost nothing until they are written, so reserve more.
-        is_large = small * 8 >= self._allocator.large_bytes
-        large = small * LARGE_GROWTH
-        round_up_rows(small)
-        return np.where(need <= old, old, np.where(is_large, large, small))
+        larger = np.empty(len(old), dtype=np.int64)
+        enlarge(old, need, self._allocator.large_bytes, larger)
+        return larger
+
+
+@kernel
+def enlarge(old: Int64Array, need: Int64Array, large_bytes: int, larger: Int64Array) -> None:
+    """Rows that each segment shall hold: what it holds if that suffices, else at least what it needs.
+
+    Blocks of less than `large_bytes` hold as many rows of 8 bytes as fit. Pages of larger ones cost nothing until they
+    are written, so that more is reserved.
+    """
+    for k in range(old.shape[0]):
+        rows = need[k] if old[k] == 0 else max(need[k], np.int64(old[k] * GROWTH))
+        if need[k] <= old[k]:
+            larger[k] = old[k]
+        elif 8 * rows >= large_bytes:
+            larger[k] = rows * LARGE_GROWTH
+        else:
+            larger[k] = rows_that_fit(rows)

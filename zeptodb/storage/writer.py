@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.storage.directory import entries_of, place_ends
 from zeptodb.storage.late import Merge, find_positions
 from zeptodb.storage.ordering import order_rows
 from zeptodb.storage.placing import Placement
@@ -42,7 +43,7 @@ class SegmentWriter:
         segments.make_places(placement.segment_count)
         if placement.late_count * SORTED_SHARE <= rows.count or not self._merge_batch(rows, placement):
             self._scatter(rows, placement)
-        segments.placer.finish(placement)
+        segments.placer.finish()
 
     def _scatter(self, rows: Rows, placement: Placement) -> None:
         """Write what is in order behind the visible rows; late rows are merged if that moves none in use, or wait."""
@@ -52,8 +53,9 @@ class SegmentWriter:
         room = self._room(touched, placement.incoming, has_null=has_null)
         lengths = segments.lengths[touched]
         try:
-            targets, widths, sources = self._physical_columns(rows, room, has_null)
-            bases = np.where(targets != 0, targets + lengths * widths[:, np.newaxis], 0)
+            targets, widths, sources = self._physical_columns(rows, room)
+            bases = np.empty_like(targets)
+            place_ends(targets, lengths, widths, bases)
             slot_of_row, position_of_row = placement.slot_of_row, placement.position_of_row
             segments.workers.run(
                 lambda counter, budget: scatter_rows(
@@ -83,31 +85,30 @@ class SegmentWriter:
             if late is not None:
                 self._merge_late(may_copy=False)
 
-    def _physical_columns(
-        self, rows: Rows, room: Room, has_null: BoolArray
-    ) -> tuple[Int64Array, Int64Array, Int64Array]:
+    def _physical_columns(self, rows: Rows, room: Room) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Target addresses [column, segment], widths, source addresses: values first, then validity where it is kept.
 
         A validity column without NULL among these rows has source 0.
         """
-        marked = np.flatnonzero(self.segments.has_validity | has_null)
         sources = [column.ctypes.data for column in rows.values]
-        sources += [0 if (marks := rows.validity[column]) is None else marks.ctypes.data for column in marked]
-        widths = np.append(self.segments.widths, np.ones(len(marked), dtype=np.int64))
-        return np.concatenate([room.addresses, room.validity[marked]]), widths, np.array(sources, dtype=np.int64)
+        sources += [0 if (marks := rows.validity[column]) is None else marks.ctypes.data for column in room.marked]
+        widths = np.append(self.segments.widths, np.ones(len(room.marked), dtype=np.int64))
+        return np.concatenate([room.addresses, room.validity]), widths, np.array(sources, dtype=np.int64)
 
     def _room(
         self, touched: Int64Array, incoming: Int64Array, *, has_null: BoolArray, must_move: BoolArray | None = None
     ) -> Room:
         """Blocks for the touched segments with room for `incoming` more rows each."""
         segments = self.segments
+        marked = np.flatnonzero(segments.has_validity | has_null)
         room = Room(
             segments.allocator,
             widths=segments.widths,
             lengths=segments.lengths[touched],
             capacities=segments.capacities[touched],
-            addresses=np.take(segments.addresses, touched, axis=1),
-            validity=np.take(segments.validity, touched, axis=1),
+            addresses=entries_of(segments.addresses, segments.columns, touched),
+            marked=marked,
+            validity=entries_of(segments.validity, marked, touched),
         )
         room.grow(incoming, has_null=has_null, must_move=must_move)
         return room
@@ -219,7 +220,7 @@ class SegmentWriter:
             return None
         has_null = rows.columns_with_null
         room = self._room(touched, np.diff(starts), has_null=has_null, must_move=is_reachable)
-        targets, widths, sources = self._physical_columns(rows, room, has_null)
+        targets, widths, sources = self._physical_columns(rows, room)
         done = np.zeros(targets.shape, dtype=np.uint8)
         merge = Merge(targets, widths, sources, lengths, starts, positions, order, done, rows)
         return room, merge, first_displaced
