@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, Ranges
-from zeptodb.backends.cpu.columns import address_of
-from zeptodb.backends.cpu.states import add_to, merge, reset
 from zeptodb.backends.pieces import PIECE_ROWS, as_words
 from zeptodb.backends.primitives import COUNT, FIRST, LAST, ROWS, SLOTS, Plan
 from zeptodb.backends.program import Node
-from zeptodb.jit import kernel, load_int64
+from zeptodb.backends.states import add_to, merge, reset
+from zeptodb.jit import inline, kernel, load_int64, store_int64
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
@@ -29,6 +28,8 @@ FREE_BYTES = 64 * 1024
 """... or so many bytes, if that is more."""
 
 _ROWS, _PREFIX_ROWS, _WORDS = 0, 1, 2
+_FOLDED = -1
+"""In place of the rows of the prefix: the words behind those of the block are those of all blocks up to it."""
 _CLOSED = np.zeros(0, dtype=np.int64)
 _NOTHING = np.zeros((0, 0), dtype=np.int64)
 _NO_PLACE = -1
@@ -134,7 +135,9 @@ class Contents:
     """The summaries of one table's contents; everything under `lock`.
 
     A store has a row per block: rows summarized, rows of the prefix, words of the whole, words of the prefix. No rows:
-    not known. Every change is one assignment, so that an interrupt leaves nothing half-done.
+    not known. A full block has no prefix: in its place stand the words of all blocks from the segment's start to it,
+    folded in order, once a range from there has been; so a range of any length is that of its last full block and what
+    follows. Every change is one assignment, so that an interrupt leaves nothing half-done.
     """
 
     def __init__(self) -> None:
@@ -175,6 +178,7 @@ class Contents:
             return _without_prefixes(plan, missing)
         slots = np.maximum(missing[3], 0)
         prefix_rows = np.where(is_block, self._stores[plan.kept[0][0]].words[slots, _PREFIX_ROWS], 0)
+        prefix_rows[prefix_rows == _FOLDED] = 0
         prefixes = np.zeros((plan.plan.width, missing.shape[1]), dtype=np.int64)
         for key, slot, width in plan.kept:
             store = self._stores[key].words
@@ -230,7 +234,7 @@ class Contents:
                 store = self._stores[key] = _Store(np.zeros((self._layout.slots, _WORDS + 2 * width), dtype=np.int64))
             store.used = self._uses
             stores.append(store)
-            rows.append((key[0], slot, width, address_of(store.words), 8 * (_WORDS + 2 * width)))
+            rows.append((key[0], slot, width, store.words.ctypes.data, 8 * (_WORDS + 2 * width)))
         if not self._has_made_room(snapshot):
             return None
         opened = np.array(rows, dtype=np.int64).reshape(-1, 5), stores
@@ -252,7 +256,7 @@ class Contents:
             chosen = blocks[more]
             filled = np.empty((len(more), _WORDS + 2 * width), dtype=np.int64)
             filled[:, _ROWS] = rows[more]
-            filled[:, _PREFIX_ROWS] = computed.prefix_rows[chosen]
+            filled[:, _PREFIX_ROWS] = np.where(rows[more] < PIECE_ROWS, computed.prefix_rows[chosen], 0)
             filled[:, _WORDS : _WORDS + width] = computed.wholes[slot : slot + width, chosen].T
             filled[:, _WORDS + width :] = computed.prefixes[slot : slot + width, chosen].T
             store[slots[more]] = filled
@@ -398,6 +402,11 @@ def _fold(
         for k in range(table.shape[0]):
             reset(table[k, 0], state + stride * table[k, 1], stride, 1)
         is_short = end - row <= PIECE_ROWS
+        is_unbroken = is_open and row == 0 and not is_short
+        if is_unbroken:
+            row = _resume(segment, end, first_slots, capacities, table, state, stride)
+            while is_given and found < missing.shape[1] and missing[0, found] == segment and missing[1, found] < row:
+                found += 1  # somebody else has computed it meanwhile
         while row < end:
             stop = end if is_short else min(end, (row // PIECE_ROWS + 1) * PIECE_ROWS)
             slot = -1
@@ -433,5 +442,44 @@ def _fold(
                     missing[0, found], missing[1, found] = segment, row
                     missing[2, found], missing[3, found] = stop, slot
                 found += 1
+            is_unbroken = is_unbroken and slot >= 0 and stop - row == PIECE_ROWS and (is_known or is_given)
+            if is_unbroken:
+                _keep_folded(slot, table, state, stride)
             row = stop
     return 0 if is_given else found
+
+
+@inline
+def _resume(
+    segment: int, end: int, first_slots: Int64Array, capacities: Int64Array, table: Int64Array, state: int, stride: int
+) -> int:
+    """Set states to those of all full blocks before `end` that are folded; the row that follows them."""
+    if segment >= capacities.shape[0]:
+        return 0
+    block = min(end // PIECE_ROWS, capacities[segment]) - 1
+    while block >= 0:
+        is_folded = True
+        for k in range(table.shape[0]):
+            kept = table[k, 3] + (first_slots[segment] + block) * table[k, 4]
+            is_folded = is_folded and load_int64(kept) == PIECE_ROWS and load_int64(kept + 8) == _FOLDED
+        if is_folded:
+            break
+        block -= 1
+    for k in range(table.shape[0] if block >= 0 else 0):
+        source = table[k, 3] + (first_slots[segment] + block) * table[k, 4] + 8 * (_WORDS + table[k, 2])
+        for word in range(table[k, 2]):
+            store_int64(state + stride * (table[k, 1] + word), load_int64(source + 8 * word))
+    row: int = (block + 1) * PIECE_ROWS
+    return row
+
+
+@inline
+def _keep_folded(slot: int, table: Int64Array, state: int, stride: int) -> None:
+    """Keep the states of all blocks from the segment's start to the one in `slot`, which is full, where it is known."""
+    for k in range(table.shape[0]):
+        kept = table[k, 3] + slot * table[k, 4]
+        if load_int64(kept) == PIECE_ROWS and load_int64(kept + 8) != _FOLDED:
+            target = kept + 8 * (_WORDS + table[k, 2])
+            for word in range(table[k, 2]):
+                store_int64(target + 8 * word, load_int64(state + stride * (table[k, 1] + word)))
+            store_int64(kept + 8, _FOLDED)
