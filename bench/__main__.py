@@ -35,6 +35,7 @@ OPERATIONS = (
     "startup",
     "ingest",
     "direct",
+    "summaries",
 )
 LONG = ("growth",)
 """Takes a minute or two and up to 5 GiB; runs only when asked for."""

@@ -94,23 +94,24 @@ extern "C" __global__ void aggregate_short(
     if (aggregate_item(context, tables, segment, starts[piece], ends[piece], piece)) atomicOr(flags, 1ULL);
 }
 
-// Fill folded[word][piece] from the partial results of each piece's tiles, in order. A thread per piece and primitive.
-extern "C" __global__ void fold_tiles(
-    const int64* primitives, int64 primitive_count, const int64* tile_bounds, int64 pieces, const int64* partials,
-    int64 items, int64* folded
+// Fill folded[word][whole] from the partial results of its parts, bounds[whole] to bounds[whole + 1] (exclusive), in
+// order: tiles of a piece, or pieces of a range. A thread per whole and primitive.
+extern "C" __global__ void fold_parts(
+    const int64* primitives, int64 primitive_count, const int64* bounds, int64 wholes, const int64* partials,
+    int64 parts, int64* folded
 ) {
     int64 place = thread_index();
-    if (place >= pieces * primitive_count) return;
-    const int64* primitive = primitives + PRIMITIVE_WORDS * (place / pieces);
-    int64 opcode = primitive[0], slot = primitive[1], piece = place % pieces;
+    if (place >= wholes * primitive_count) return;
+    const int64* primitive = primitives + PRIMITIVE_WORDS * (place / wholes);
+    int64 opcode = primitive[0], slot = primitive[1], whole = place % wholes;
     State state = empty_state(opcode);
-    for (int64 item = tile_bounds[piece]; item < tile_bounds[piece + 1]; ++item) {
-        merge(opcode, state, load_state(opcode, partials, items, slot, item));
+    for (int64 part = bounds[whole]; part < bounds[whole + 1]; ++part) {
+        merge(opcode, state, load_state(opcode, partials, parts, slot, part));
     }
-    store_state(opcode, state, folded, pieces, slot, piece);
+    store_state(opcode, state, folded, wholes, slot, whole);
 }
 
-// Fill words[word][group] from the partial results order[bounds[group]] to order[bounds[group + 1]] (exclusive; no order:
+// Fill words[word][group] from the partial results (of ranges) order[bounds[group]] to order[bounds[group + 1]] (exclusive; no order:
 // the places themselves). FIRST and LAST become the index of the partial result with the earliest or latest time in
 // column `time_column` (-1: all times are equal), ties by the order. A thread per group and primitive.
 extern "C" __global__ void combine_groups(

@@ -1,6 +1,6 @@
 // Primitives of aggregation: what their states hold, and how tiles and other states are added to them.
 //
-// The words of a state are those of zeptodb/backends/cpu/states.py:
+// The words of a state are those of zeptodb/backends/states.py:
 //
 //     ROWS, COUNT        rows
 //     SUM_INT            high half, low half (the sum is high * 2^32 + low), rows

@@ -303,6 +303,9 @@ __device__ inline void take_minmax_int(const Workers& team, const AnyElements<Wo
     state.words[2] += taken;
 }
 
+// Whether a is less, -0.0 being less than 0.0, so that it does not show which lane has met a zero first; not of NaN.
+__device__ inline bool precedes(double a, double b) { return a < b || (a == b && as_bits(a) < as_bits(b)); }
+
 template <typename Workers>
 __device__ inline void take_minmax_float(const Workers& team, const AnyElements<Workers>& source, int64 count, State& state) {
     double least = as_double(0x7FF0000000000000LL), greatest = -least;
@@ -311,15 +314,15 @@ __device__ inline void take_minmax_float(const Workers& team, const AnyElements<
         int64 a = 0, b = 0;
         if (!source.pair(i, a, b)) continue;
         double x = as_double(a);
-        if (x < least) least = x;
-        if (x > greatest) greatest = x;
+        if (precedes(x, least)) least = x;
+        if (precedes(greatest, x)) greatest = x;
         nans += is_nan(x);
         ++taken;
     }
     for (int distance = Workers::LANES / 2; distance > 0; distance >>= 1) {
         double low = down(team, least, distance), high = down(team, greatest, distance);
-        if (low < least) least = low;
-        if (high > greatest) greatest = high;
+        if (precedes(low, least)) least = low;
+        if (precedes(greatest, high)) greatest = high;
     }
     nans = team_sum(team, nans);
     taken = team_sum(team, taken);

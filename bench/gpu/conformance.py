@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from bench.gpu.record import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("cuda", "cpu")
+SUITES = ("tests/conformance", "tests/backends/test_summaries.py")
 NEEDED = ("pytest", "hypothesis", "pytest_timeout")
 _MOST_FAILURES = 20
 _SPARE_SECONDS, _LEAST_SECONDS = 5, 10
@@ -33,7 +34,7 @@ class Tally:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def measure(record: Record, *, tests: str = "tests/conformance") -> None:
+def measure(record: Record, *, tests: Sequence[str] = SUITES) -> None:
     """Run the suite and write an entry per backend; the device's backend first, in case time runs out."""
     missing = [module for module in NEEDED if find_spec(module) is None]
     if missing:
@@ -44,12 +45,12 @@ def measure(record: Record, *, tests: str = "tests/conformance") -> None:
             _run(record, backend, tests)
 
 
-def _run(record: Record, backend: str, tests: str) -> None:
+def _run(record: Record, backend: str, tests: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # Other versions of packages than ours warn of other things; warnings fail tests in `make test`.
         command = [
-            sys.executable, "-m", "pytest", "-q", tests, "-k", backend, f"--junitxml={report}", "-p",
+            sys.executable, "-m", "pytest", "-q", *tests, "-k", backend, f"--junitxml={report}", "-p",
             "no:cacheprovider", "-o", "minversion=7", "-o", "filterwarnings=default",
         ]  # fmt: skip
         seconds = max(1.0, record.seconds_left - _SPARE_SECONDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
+from bench.gpu import summaries
 from bench.gpu.answers import Columns, require_equal
 from bench.gpu.clock import LINK
 from bench.gpu.engines import Engines, rates_of
@@ -14,6 +16,7 @@ from bench.gpu.floors import Rates, against_floor
 from bench.gpu.record import Record
 from bench.gpu.rows import QUOTE_BYTES, SYMBOLS, TRADE_BYTES, quotes, trades
 from bench.gpu.sort import measure_sort
+from bench.gpu.summaries import measure_summaries
 from bench.gpu.work import OPERATIONS, Market, Operation
 from zeptodb.errors import ZeptoError
 
@@ -65,22 +68,24 @@ def measure(record: Record, engines: Engines, *, sizes: Sequence[int] = SIZES, s
         market = Market(*(make(engines.device.memory, rows, symbols=symbols) for make in (trades, quotes)))
         costs["load"] = perf_counter() - start
         for operation in OPERATIONS:
-            _measure_in_time(record, engines, operation, market, rates, costs)
+            measure_it = partial(measure_operation, record, engines, operation, market, rates)
+            _measure_in_time(record, operation.name, market, costs, measure_it)
+        _measure_in_time(record, summaries.NAME, market, costs, partial(measure_summaries, record, engines, market))
         measure_sort(record, engines, market.trades, rates)
 
 
 def _measure_in_time(
-    record: Record, engines: Engines, operation: Operation, market: Market, rates: Rates, costs: dict[str, float]
+    record: Record, name: str, market: Market, costs: dict[str, float], measure_it: Callable[[], object]
 ) -> None:
     rows = market.trades.count
-    if not record.has_time(f"{operation.name}, {rows:,} rows", _GROWTH * costs.get(operation.name, 0.0)):
+    if not record.has_time(f"{name}, {rows:,} rows", _GROWTH * costs.get(name, 0.0)):
         return
     start = perf_counter()
     try:
-        measure_operation(record, engines, operation, market, rates)
+        measure_it()
     except ZeptoError as error:
-        record.found("failure", operation=operation.name, rows=rows, error=f"{type(error).__name__}: {error}")
-    costs[operation.name] = perf_counter() - start
+        record.found("failure", operation=name, rows=rows, error=f"{type(error).__name__}: {error}")
+    costs[name] = perf_counter() - start
 
 
 def measure_operation(

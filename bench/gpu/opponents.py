@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -188,16 +188,17 @@ def cupy_queries(market: Market) -> dict[str, list[Query]]:
     return array_queries(cupy, ARRAYS, arrays, cupy.cuda.runtime.deviceSynchronize)
 
 
-def torch_queries(market: Market) -> dict[str, list[Query]]:
+def torch_queries(market: Market, *, device: Literal["cuda", "cpu"] = "cuda") -> dict[str, list[Query]]:
     import torch
 
-    torch.cuda.empty_cache()
+    wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else lambda: None  # a CPU is done by itself
+    torch.cuda.empty_cache()  # of CUDA's memory, if it is in use
 
     def to_device(values: Any) -> Any:
-        return torch.from_numpy(np.ascontiguousarray(values)).to("cuda")
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    arrays = Arrays.of(market, to_device, lambda n, each: torch.arange(n, device="cuda").repeat_interleave(each))
-    return array_queries(torch, TORCH, arrays, torch.cuda.synchronize)
+    arrays = Arrays.of(market, to_device, lambda n, each: torch.arange(n, device=device).repeat_interleave(each))
+    return array_queries(torch, TORCH, arrays, wait)
 
 
 def _one_way_each(queries: Callable[[Market], Mapping[str, Query]]) -> Queries:

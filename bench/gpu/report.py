@@ -107,6 +107,8 @@ def _operations(outcomes: Sequence[Outcome]) -> str:
 
 
 def _time_and_share(entry: dict[str, Any]) -> str:
+    if not entry["kernels"]:
+        return f"- · {format_seconds(entry['seconds'])}"
     times = f"{format_seconds(entry['device_seconds'])} · {format_seconds(entry['seconds'])}"
     return f"{times} · {entry['bytes_per_second'] / 1e9:,.0f} · {entry['share_of_floor']:.0%}"
 

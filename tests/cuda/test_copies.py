@@ -12,7 +12,8 @@ from zeptodb.pipeline import Pipeline
 
 BULK_ROWS = 300
 """Of each symbol: so many that new rows of neighbouring symbols do not lie near to one another."""
-QUESTION = "SELECT count(*) AS n, sum(price) AS p, sum(volume) AS v, max(timestamp) AS t FROM trades"
+QUESTION = "SELECT count(*) AS n, sum(price) AS p, sum(volume) AS v, max(timestamp) AS t FROM trades WHERE volume > 0"
+"""Of which summaries know nothing."""
 
 
 def copies_of_a_batch(symbols: int, driver: EmuDriver, make_pipeline: Callable[..., Pipeline]) -> int:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from threading import Thread
 
 import numpy as np
 import pytest
 
 import zeptodb
+from tests.cuda.conftest import emulated
+from zeptodb.backends.cpu.backend import CpuBackend
+from zeptodb.backends.cuda.backend import CudaBackend
 from zeptodb.errors import ConfigError
+
+Make = Callable[..., zeptodb.Pipeline]
 
 STATEMENTS = (
     "SELECT symbol, vwap(price, volume), sum(volume), count(*) FROM trades GROUP BY symbol",
@@ -24,9 +30,21 @@ STATEMENTS = (
 )
 
 
+@pytest.fixture(params=["cpu", "emu"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes Pipelines on the CPU, or on an emulated device that has to run whatever it can."""
+    if request.param == "emu":
+
+        def backend(_: str, config: zeptodb.PipelineConfig) -> CudaBackend:
+            return CudaBackend(emulated(), CpuBackend(threads=config.num_threads, summaries=config.summaries))
+
+        monkeypatch.setattr(zeptodb.pipeline, "_make_backend", backend)
+    return lambda **settings: zeptodb.Pipeline(zeptodb.PipelineConfig(**settings))
+
+
 @pytest.fixture
-def pipelines() -> tuple[zeptodb.Pipeline, zeptodb.Pipeline]:
-    return zeptodb.Pipeline(), zeptodb.Pipeline(zeptodb.PipelineConfig(summaries=False))
+def pipelines(make: Make) -> tuple[zeptodb.Pipeline, zeptodb.Pipeline]:
+    return make(), make(summaries=False)
 
 
 def compare(pipelines: tuple[zeptodb.Pipeline, zeptodb.Pipeline], rng: np.random.Generator, newest: int) -> None:
@@ -65,8 +83,8 @@ def test_answers_are_the_same_under_appends_late_rows_updates_and_deletes(pipeli
             compare(pipelines, rng, newest)
 
 
-def test_answers_hold_while_rows_are_appended():
-    pipeline, errors = zeptodb.Pipeline(), []
+def test_answers_hold_while_rows_are_appended(make: Make):
+    pipeline, errors = make(), []
     rows, batches = 3_000, 60
 
     def append() -> None:
@@ -109,8 +127,8 @@ def test_explain_says_whether_summaries_can_answer(pipelines):
         assert "summaries" not in kept.execute(f"EXPLAIN SELECT {scanned}").plan
 
 
-def test_explain_analyze_says_for_how_many_rows_they_answered():
-    pipeline = zeptodb.Pipeline()
+def test_explain_analyze_says_for_how_many_rows_they_answered(make: Make):
+    pipeline = make()
     pipeline.ingest_batch(np.ones(5000, np.int64), np.arange(5000), np.arange(5000), np.arange(5000))
     statement = "EXPLAIN ANALYZE SELECT symbol, vwap(price, volume) FROM trades GROUP BY symbol"
     assert "summaries: answered for 0 rows" in pipeline.execute(statement).plan

@@ -1,7 +1,7 @@
 """Aggregates as primitives: what kernels accumulate, each once however many aggregates share it.
 
 The constants belong to the kernels that accumulate, so that this file counts as a kernel source of `zeptodb.jit`;
-`cpu/states.py` says what the words of each primitive mean.
+`states.py` says what the words of each primitive mean.
 """
 
 from __future__ import annotations

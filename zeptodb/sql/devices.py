@@ -43,7 +43,7 @@ def table() -> str:
     ]
     rows += [
         ("aggregate functions", _functions(cpu.aggregates), _functions(filter(_is_lowered, AggregateOp))),
-        ("answers from block summaries", _functions(cpu.summarized), "none: the rows are read, or the CPU answers"),
+        ("answers from block summaries", _functions(cpu.summarized), "likewise, from those that the device has made"),
         ("temporaries of an expression", "any number", f"at most {MAX_REGISTERS}; more: the CPU"),
         *((work, "yes", "the CPU") for work in _HOST_ONLY),
     ]

@@ -51,11 +51,10 @@ def describe(
         places = [in_words(place, has_run=ran is not None) for place in where]
         return fallback_plan(planned.reasons, text, planned.duckdb, name, places if len(places) == len(leaves) else ())
     place = placement_of(planned.plan, engine) if ran is None else next(iter(ran[-1:]), None)
-    is_on_device = place is not None and place.engine == backend.name
     return native_plan(
         planned.plan,
         engine_name(backend.name, () if place is None else (place,)),
-        summarized=frozenset() if is_on_device else backend.capabilities.summarized,
+        summarized=backend.capabilities.summarized,
         summarized_rows=summarized_rows,
         place=in_words(place, has_run=ran is not None),
     )

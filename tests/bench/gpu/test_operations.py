@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gpu import operations, small_cases
+from bench.gpu import operations, small_cases, summaries
 from bench.gpu.answers import AnswersDifferError, require_equal
 from bench.gpu.clock import TO_DEVICE, TO_HOST
 from bench.gpu.floors import Rates, against_floor, nominal_rate
@@ -40,11 +40,14 @@ def test_every_operation_is_measured_at_every_size(record, engines, found):
     measure(record, engines, sizes=(60, 600), symbols=3)
     assert not found("failure")
     entries = found("operation")
-    names = [*(operation.name for operation in OPERATIONS), NAME]
+    names = [*(operation.name for operation in OPERATIONS), summaries.NAME, NAME]
     assert [(e["operation"], e["rows"]) for e in entries] == [(name, rows) for rows in (60, 600) for name in names]
     for entry in entries:
         assert entry["seconds"] > 0
         assert entry["device_seconds"] == pytest.approx(sum(entry["kernels"].values()))
+        if entry["operation"] == summaries.NAME:
+            assert entry["kernels"] == {}
+            continue
         assert not {TO_DEVICE, TO_HOST} & entry["kernels"].keys()
         assert entry["share_of_floor"] == pytest.approx(entry["floor_seconds"] / entry["device_seconds"])
         assert entry["nominal_floor_seconds"] == pytest.approx(entry["row_bytes"] * entry["rows"] / 2e9)
@@ -82,7 +85,7 @@ def test_a_wrong_answer_leaves_the_other_operations(record, engines, found, monk
     monkeypatch.setattr(operations, "OPERATIONS", (wrong, OPERATIONS[1]))
     measure(record, engines, sizes=(60,), symbols=3)
     assert [e["operation"] for e in found("failure")] == [wrong.name]
-    assert [e["operation"] for e in found("operation")] == [OPERATIONS[1].name, NAME]
+    assert [e["operation"] for e in found("operation")] == [OPERATIONS[1].name, summaries.NAME, NAME]
 
 
 def test_what_the_host_ran_is_no_time_of_the_device(record, engines, found, skipped, monkeypatch):
@@ -93,6 +96,15 @@ def test_what_the_host_ran_is_no_time_of_the_device(record, engines, found, skip
     assert measure_operation(record, engines, OPERATIONS[0], market_of(engines), RATES) is None
     assert not found("operation")
     assert skipped() == {"vwap, 600 rows": "the host ran it: no room today"}
+
+
+def test_summaries_that_do_not_know_everything_are_a_failure(record, engines, monkeypatch):
+    market = market_of(engines)
+    monkeypatch.setattr("zeptodb.backends.summary_store.FREE_BYTES", 0)
+    monkeypatch.setattr("zeptodb.backends.summary_store.MEMORY_SHARE", 1 << 40)
+    with pytest.raises(AnswersDifferError, match="summaries did not know everything: copy to device"):
+        summaries.measure_summaries(record, engines, market)
+    assert engines.device.summaries is None
 
 
 def test_sizes_that_do_not_fit_are_skipped(record, make_engines, found, skipped):

@@ -1,17 +1,20 @@
-"""Opponents answer the same questions with the same answers; numpy stands in for CuPy here."""
+"""Opponents answer the same questions with the same answers; numpy stands in for CuPy here, torch works on the CPU."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bench.gpu.expressions import ARRAYS, TORCH, Arrays
-from bench.gpu.opponents import OPPONENTS, Opponent, _one_way_each, array_queries, measure
+from bench.gpu.opponents import OPPONENTS, Opponent, _one_way_each, array_queries, measure, torch_queries
 from bench.gpu.work import OPERATIONS
 from zeptodb.backends.cuda.driver import OutOfDeviceMemoryError
 
 NAMES = {operation.name for operation in OPERATIONS}
 NOT_WRITTEN = {
+    "torch": NAMES - TORCH.keys(),
     "numpy": {"nine aggregates by symbol", "ema by symbol", "max of 1,000 rows"},
     "DuckDB": {"nine aggregates by symbol", "ema by symbol"},
     "polars": {"nine aggregates by symbol"},
@@ -24,7 +27,8 @@ def numpy_queries(market):
 
 
 NUMPY = Opponent("numpy", "numpy", numpy_queries)
-PRESENT = [NUMPY, *(opponent for opponent in OPPONENTS if opponent.name in ("DuckDB", "polars"))]
+TORCH_ON_CPU = Opponent("torch", "torch", partial(torch_queries, device="cpu"))
+PRESENT = [NUMPY, TORCH_ON_CPU, *(opponent for opponent in OPPONENTS if opponent.name in ("DuckDB", "polars"))]
 
 
 @pytest.mark.parametrize("opponent", PRESENT, ids=lambda opponent: opponent.name)

@@ -92,6 +92,8 @@ def test_the_tables_show_what_the_parts_found(record, engines):
     assert "NVIDIA H200, 2026-11-25, commit abc" in lines
     assert "duckdb" not in lines.splitlines()[0]
     assert "| rows | 6e1 | 6e2 |" in lines
+    from_summaries = next(line for line in lines.splitlines() if "from summaries" in line)
+    assert from_summaries.startswith("| vwap, sum by symbol, from summaries | - · ")
     assert "| vwap | 600 | 1.00 ms | - | 2.00 ms (2.00x) |" in lines
     assert "| page-locked to device | 4,096 |" in lines
     assert "- conformance on cuda: 5 passed, 0 failed, 2 skipped" in lines

@@ -49,7 +49,7 @@ def only_cpu(monkeypatch):
 
 
 def test_the_suite_runs_without_the_emulator(record, found, skipped, only_cpu):
-    conformance.measure(record, tests="tests/conformance/test_time_ranges.py")
+    conformance.measure(record, tests=["tests/conformance/test_time_ranges.py"])
     counts = {entry["backend"]: entry for entry in found("conformance")}
     assert counts.keys() == {"cpu", "cpu-single"}
     assert counts["cpu"]["passed"] > 0
@@ -59,7 +59,7 @@ def test_the_suite_runs_without_the_emulator(record, found, skipped, only_cpu):
 
 def test_a_suite_without_tests_of_a_backend_says_so(record, found, skipped, monkeypatch):
     monkeypatch.setattr(conformance, "BACKENDS", ("no_such_backend",))
-    conformance.measure(record, tests="tests/conformance/test_time_ranges.py")
+    conformance.measure(record, tests=["tests/conformance/test_time_ranges.py"])
     assert skipped() == {"conformance on no_such_backend": "no test has this backend"}
 
 
@@ -72,7 +72,7 @@ def test_a_suite_that_does_not_end_in_time_is_skipped(record, found, skipped, on
 
 def test_a_suite_that_cannot_begin_fails_the_part(record, only_cpu):
     with pytest.raises(RuntimeError, match="pytest ended with 4"):
-        conformance.measure(record, tests="tests/no_such_folder")
+        conformance.measure(record, tests=["tests/no_such_folder"])
 
 
 def test_what_the_suite_needs_is_named(record, skipped, monkeypatch):

@@ -1,4 +1,4 @@
-"""Kernels of aggregation: pieces of segments into partial results, and partial results into groups.
+"""Kernel of aggregation: pieces of segments into partial results.
 
 A tile is at most 1,024 rows of one segment, counted from the segment's start. Inside a tile floats are added in fixed
 lanes; tiles, pieces and partial results follow one another in order with compensated additions, so that an answer
@@ -21,7 +21,6 @@ from zeptodb.backends.cpu.expression import (
     scratch_words,
     select_where,
 )
-from zeptodb.backends.cpu.states import add_to, merge, reset, take_dots_and_sums
 from zeptodb.backends.cpu.taking import (
     bounds_of_selected,
     count_in_intervals,
@@ -29,22 +28,19 @@ from zeptodb.backends.cpu.taking import (
     take_pieces_masked,
     take_within,
 )
+from zeptodb.backends.cpu.tile import take_dots_and_sums
 from zeptodb.backends.primitives import (
-    COUNT,
     DOT_INT_INT,
-    FIRST,
-    LAST,
     MASK,
     MASK_INTERVALS,
-    MINMAX_FLOAT,
     SELECT,
     SUM_INT,
     TALLY,
     TALLY_INTERVALS,
-    VARIANCE,
     WHOLE,
 )
 from zeptodb.backends.program import BLOCK_ROWS
+from zeptodb.backends.states import add_to, reset
 from zeptodb.jit import (
     claim,
     copy_bytes,
@@ -52,7 +48,6 @@ from zeptodb.jit import (
     kernel,
     load_int64,
     pointer_int64,
-    store_int64,
 )
 
 Int64Array = npt.NDArray[np.int64]
@@ -307,40 +302,3 @@ def accumulate(
 def scratch_words_inline(registers: int) -> int:
     """`scratch_words` for kernels."""
     return registers * (2 + BLOCK_ROWS + BLOCK_ROWS // 8)
-
-
-@kernel
-def combine(
-    order: Int64Array,
-    bounds: Int64Array,
-    primitives: Int64Array,
-    times: Int64Array,
-    partials: Int64Array,
-    groups: Int64Array,
-) -> None:
-    """Fill `groups[slot, group]` from the partial results order[bounds[group]:bounds[group + 1]], in that order.
-
-    FIRST and LAST take the earliest and latest of `times[primitive, partial]`, ties by the order.
-    """
-    stride, given_stride = 8 * groups.shape[1], 8 * partials.shape[1]
-    for k in range(primitives.shape[0]):
-        opcode, slot = primitives[k, 0], primitives[k, 3]
-        rows_slot = slot + (5 if opcode == VARIANCE else (2 if SUM_INT <= opcode <= MINMAX_FLOAT else 0))
-        reset(opcode, groups.ctypes.data + stride * slot, stride, groups.shape[1])
-        for group in range(bounds.shape[0] - 1):
-            state = groups.ctypes.data + stride * slot + 8 * group
-            best = np.int64(0)
-            for position in range(bounds[group], bounds[group + 1]):
-                index = order[position]
-                if opcode == FIRST or opcode == LAST:
-                    if partials[slot, index] >= 0:
-                        time = times[k, index]
-                        is_better = time < best if opcode == FIRST else time >= best
-                        if load_int64(state) < 0 or is_better:
-                            store_int64(state, index)
-                            best = time
-                elif opcode <= COUNT:
-                    add_to(state, partials[slot, index])
-                elif partials[rows_slot, index] > 0:
-                    given = partials.ctypes.data + given_stride * slot + 8 * index
-                    merge(opcode, state, stride, given, given_stride)

@@ -28,10 +28,10 @@ from zeptodb.backends.cpu.memory import AnonymousMemory
 from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
-from zeptodb.backends.cpu.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
 from zeptodb.backends.cpu.window import WINDOWS, window
 from zeptodb.backends.pieces import as_words
+from zeptodb.backends.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers

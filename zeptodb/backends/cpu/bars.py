@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +9,7 @@ from zeptodb.backends import reused
 from zeptodb.backends.base import TimeBucket
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.pool import WorkerPool
+from zeptodb.backends.partials import Bars
 from zeptodb.backends.pieces import cut
 from zeptodb.jit import claim, copy_bytes, inline, kernel, load_int64, pointer_int64
 
@@ -19,21 +18,6 @@ Int64Array = npt.NDArray[np.int64]
 _LINES_ROWS = 32
 _NEAR_ROWS = 1024
 _FEW_ROWS = 64
-
-
-class Bars(NamedTuple):
-    """Ranges of rows with one bucket each, in the order of the given ranges and of time.
-
-    Attributes:
-        segments: per bar the segment that it lies in.
-        starts, ends: its rows.
-        buckets: start of its bucket in ns.
-    """
-
-    segments: Int64Array
-    starts: Int64Array
-    ends: Int64Array
-    buckets: Int64Array
 
 
 def find_bars(

@@ -16,7 +16,6 @@ from zeptodb.backends.base import (
     Scan,
     Vector,
 )
-from zeptodb.backends.cpu import accumulate as kernels
 from zeptodb.backends.cpu import dense
 from zeptodb.backends.cpu.aggregate import aggregate
 from zeptodb.backends.cpu.columns import Columns, scratch
@@ -29,6 +28,7 @@ from zeptodb.backends.keys import Key, find_keys, groups_of, key_values
 from zeptodb.backends.pieces import Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan, lower
 from zeptodb.backends.results import nullable_columns, overflow
+from zeptodb.backends.states import combine
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -138,7 +138,7 @@ class _Grid:
         order = np.arange(count * self.places, dtype=np.int64).reshape(count, self.places).T.ravel()
         bounds = np.arange(self.places + 1, dtype=np.int64) * count
         words = reused.empty((plan.width, self.places), np.int64)
-        kernels.combine(as_words(order), bounds, plan.primitives, times, partials, words)
+        combine(as_words(order), bounds, plan.primitives, times, partials, words)
         ends = {}
         for slot in plan.primitives[self.ends, 3].tolist():
             found = words[slot]

@@ -1,6 +1,6 @@
 """What the rows of one or more pieces add to states: all of them, those of a list, of a mask or of intervals.
 
-Functions of the kernel `accumulate`; `states` has what each primitive does with the values of one tile.
+Functions of the kernel `accumulate`; `tile` has what each primitive does with the values of one tile.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.cpu.expression import count_true, gather_words, select_true
-from zeptodb.backends.cpu.states import add_to, dot_within, sum_within, take_masked, take_tiles
+from zeptodb.backends.cpu.tile import dot_within, sum_within, take_masked, take_tiles
 from zeptodb.backends.primitives import COUNT, DOT_FLOAT_FLOAT, DOT_INT_INT, FIRST, LAST, ROWS, SUM_INT
 from zeptodb.backends.program import BLOCK_ROWS
+from zeptodb.backends.states import add_to
 from zeptodb.jit import inline, load_int64, pointer_int64, pointer_uint8, store_int64
 
 Int64Array = npt.NDArray[np.int64]

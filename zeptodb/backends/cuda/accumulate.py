@@ -112,8 +112,25 @@ def accumulate(
          count, pieces.tile_bounds, items, rows, segments, short_rows, partials, flags),
     )  # fmt: skip
     if pieces.tile_bounds is not None:
-        driver.launch(
-            "fold_tiles", count * len(plan.primitives),
-            (primitives, len(plan.primitives), pieces.tile_bounds, count, partials, items, target),
-        )  # fmt: skip
+        fold(driver, plan, program, pieces.tile_bounds, partials, items, target)
+    return target
+
+
+def fold(
+    driver: Driver,
+    plan: DevicePlan,
+    program: tuple[DeviceArray, ...],
+    bounds: DeviceArray,
+    partials: DeviceArray,
+    parts: int,
+    target: DeviceArray | None,
+) -> DeviceArray:
+    """Partial results of pieces from those of tiles, or of ranges from those of pieces, [word, whole].
+
+    bounds: whole k is the parts bounds[k] to bounds[k + 1] (exclusive) of `parts`. target: where they go; None: anew.
+    """
+    wholes, count = len(bounds) - 1, len(plan.primitives)
+    if target is None:
+        target = allocate(driver, plan.plan.width * wholes)
+    driver.launch("fold_parts", wholes * count, (program[-1], count, bounds, wholes, partials, parts, target))
     return target

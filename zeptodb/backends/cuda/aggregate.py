@@ -8,27 +8,39 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import AggregateResult, AggregateScan, Vector
-from zeptodb.backends.cuda.accumulate import MANY_PIECES, accumulate
+from zeptodb.backends.cuda.accumulate import MANY_PIECES, accumulate, fold
 from zeptodb.backends.cuda.batch import ResultBuffer, allocate
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import DeviceArray, Driver
 from zeptodb.backends.cuda.evaluate import Outputs, Rows
-from zeptodb.backends.cuda.layout import Layout, lay_out
+from zeptodb.backends.cuda.layout import Layout, bars_of, lay_out
 from zeptodb.backends.cuda.lowering import DevicePlan, lower_for_device
 from zeptodb.backends.finish import FINISHERS, Groups
+from zeptodb.backends.partials import Bars, Summarized, have_blocks
 from zeptodb.backends.results import nullable_columns, overflow
 
 Int64Array = npt.NDArray[np.int64]
 
 
 def aggregate(
-    driver: Driver, columns: DeviceColumns, operation: AggregateScan, *, many_pieces: int = MANY_PIECES
+    driver: Driver,
+    columns: DeviceColumns,
+    operation: AggregateScan,
+    summarized: Summarized | None = None,
+    *,
+    many_pieces: int = MANY_PIECES,
 ) -> AggregateResult:
-    """Run an AggregateScan without keys; raises CannotRunError for what the device does not run."""
+    """Run an AggregateScan without keys; raises CannotRunError for what the device does not run.
+
+    summarized: answers when there are long bars; what has none does not come here for them.
+    """
     snapshot, predicate = operation.scan.snapshot, operation.scan.predicate
     plan = lower_for_device(operation.aggregates, predicate, nullable_columns(snapshot), snapshot.schema)
+    bars = bars_of(driver, columns, operation)
+    if summarized is not None and isinstance(bars, Bars) and have_blocks(operation.scan.ranges, bars):
+        return summarized.answer(operation, bars)
     columns.require(snapshot, plan.columns)
-    layout = lay_out(driver, columns, operation, many_pieces=many_pieces)
+    layout = lay_out(driver, operation, bars, many_pieces=many_pieces)
     answer = Answer(driver, columns, operation, plan, layout)
     answer.run()
     return answer.finish()
@@ -66,7 +78,11 @@ class Answer:
         driver.clear(flags.address, flags.size_bytes)
         program = self._device_plan.program.upload(driver, self._device_plan.sections, self._device_plan.primitives)
         target = words if layout.bounds is None else None
-        partials = accumulate(driver, self._columns, self._device_plan, program, layout.pieces, target, flags)
+        of_pieces = target if layout.range_bounds is None else None
+        partials = accumulate(driver, self._columns, self._device_plan, program, layout.pieces, of_pieces, flags)
+        if layout.range_bounds is not None:
+            count = layout.pieces.count
+            partials = fold(driver, self._device_plan, program, layout.range_bounds, partials, count, target)
         if layout.bounds is not None and layout.groups:
             self._combine(program[-1], partials, words)
         if layout.groups:
@@ -81,14 +97,14 @@ class Answer:
     def _combine(self, primitives: DeviceArray, partials: DeviceArray, words: DeviceArray) -> None:
         """The words of every group."""
         layout, snapshot = self._layout, self._operation.scan.snapshot
-        time_column = snapshot.schema.timestamp_index if layout.is_mixed and self._plan.ends else -1
+        time_column = snapshot.schema.timestamp_index if self._plan.ends else -1
         if time_column >= 0:
             self._columns.require(snapshot, (time_column,))
         count = len(self._device_plan.primitives)
         self._driver.launch(
             "combine_groups", layout.groups * count,
-            (self._columns.words, time_column, primitives, count, layout.pieces.segments, layout.order, layout.bounds,
-             layout.groups, partials, layout.pieces.count, words),
+            (self._columns.words, time_column, primitives, count, layout.segments, layout.order, layout.bounds,
+             layout.groups, partials, layout.ranges, words),
         )  # fmt: skip
 
     def _write_ends(self, partials: DeviceArray, words: DeviceArray, flags: DeviceArray) -> None:
@@ -102,17 +118,17 @@ class Answer:
 
     def _locate(self, slot: int, partials: DeviceArray, words: DeviceArray) -> Rows:
         """The rows that FIRST or LAST in `slot` found."""
-        driver, pieces, groups = self._driver, self._layout.pieces, self._layout.groups
+        driver, layout, groups = self._driver, self._layout, self._layout.groups
         segments, rows = allocate(driver, groups), allocate(driver, groups)
-        if pieces.listed is not None:
-            listed_rows, listed_segments = pieces.listed
+        if layout.pieces.listed is not None:
+            listed_rows, listed_segments = layout.pieces.listed
             driver.launch(
                 "locate_listed_ends", groups, (slot, words, groups, listed_segments, listed_rows, segments, rows)
             )
         else:
-            found = None if self._layout.bounds is None else words
+            found = None if layout.bounds is None else words
             driver.launch(
-                "locate_ends", groups, (slot, found, groups, partials, pieces.count, pieces.segments, segments, rows)
+                "locate_ends", groups, (slot, found, groups, partials, layout.ranges, layout.segments, segments, rows)
             )
         return Rows(groups, segments, None, None, rows)
 

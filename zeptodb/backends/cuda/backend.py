@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from threading import Lock, RLock
 from typing import TypeVar
 
@@ -38,9 +38,13 @@ from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
+from zeptodb.backends.cuda.summaries import partial_results, values_at
 from zeptodb.backends.cuda.uploads import Uploads
 from zeptodb.backends.cuda.window import window
+from zeptodb.backends.partials import Summarized
+from zeptodb.backends.pieces import Pieces
 from zeptodb.backends.placement import Placement
+from zeptodb.backends.summaries import Summaries
 from zeptodb.backends.topk import Operators, top
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -60,6 +64,7 @@ class CudaBackend:
         reason: why it was taken, when it was not asked for by name.
         memory: supplies the memory of arenas.
         capabilities: what the CPU's backend can run, so that nothing is left to DuckDB because of the device.
+        summaries: what it keeps of tables besides their rows, made by the device; None: nothing, as the host does.
         accelerator: where operators run, and arrays on the device.
         rates: what the cost model knows of the machine.
         uploads: columns that are brought up in the background.
@@ -87,8 +92,8 @@ class CudaBackend:
         self.name = driver.name
         self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
         self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
-        summarized = host.capabilities.summarized if policy == "cost" else frozenset()
-        self.capabilities = replace(host.capabilities, summarized=summarized)
+        self.capabilities = host.capabilities
+        self.summaries = Summaries() if host.capabilities.summarized else None
         self.reason = reason
         self._lock = RLock()
         self.rates = MachineRates(driver, host)
@@ -128,34 +133,57 @@ class CudaBackend:
 
     def aggregate(self, operation: AggregateScan) -> AggregateResult:
         """Run an AggregateScan."""
-        return self._run(operation, lambda: self._aggregate(operation), lambda: self._host_aggregate(operation))
+        on_device, on_host = partial(self._summarized_aggregate, operation), partial(self._host_aggregate, operation)
+        return self._run(operation, on_device, on_host)
 
     def _host_aggregate(self, operation: AggregateScan) -> AggregateResult:
         result = self.host.aggregate(operation)
         self._chooser.note_host_answer(operation, result)
         return result
 
-    def _aggregate(self, operation: AggregateScan) -> AggregateResult:
+    def _summarized_aggregate(self, operation: AggregateScan) -> AggregateResult:
+        """From summaries, if they may answer; for what they do not know alone the device has to be waited for."""
+        summarized = self._summarized(operation)
+        if summarized is None or operation.bucket is not None:  # bars are found on the device
+            return self._in_turn(lambda: self._aggregate(operation, summarized))
+        return summarized.answer(operation)
+
+    def _summarized(self, operation: AggregateScan) -> Summarized | None:
+        plan = None if self.summaries is None else self.summaries.plan(operation)
+        if self.summaries is None or plan is None:
+            return None
+        snapshot, aggregates = operation.scan.snapshot, operation.aggregates
+
+        def scan(pieces: Pieces) -> Int64Array:
+            return partial_results(self.driver, self._columns(snapshot), snapshot, aggregates, pieces)
+
+        def accumulate(pieces: Pieces) -> Int64Array:
+            return self._in_turn(lambda: scan(pieces))
+
+        return Summarized(self.summaries, plan, accumulate, partial(values_at, self.host, snapshot))
+
+    def _aggregate(self, operation: AggregateScan, summarized: Summarized | None = None) -> AggregateResult:
         columns = self._columns(operation.scan.snapshot)
         if operation.keys:
             return group(self.driver, columns, operation, self._aggregate)
-        return aggregate(self.driver, columns, operation)
+        return aggregate(self.driver, columns, operation, summarized)
 
     def select(self, operation: SelectScan) -> tuple[Vector, ...]:
         """Run a SelectScan; one Vector per output."""
-        return self._run(operation, lambda: self._select(operation), lambda: self.host.select(operation))
+        return self._run_in_turn(operation, lambda: self._select(operation), lambda: self.host.select(operation))
 
     def _select(self, operation: SelectScan) -> tuple[Vector, ...]:
         return select(self.driver, self._columns(operation.scan.snapshot), operation)
 
     def top(self, operation: TopScan) -> tuple[Vector, ...]:
         """Run a TopScan; one Vector per output."""
-        operators = Operators(self._aggregate, self._aggregate, self._select)
-        return self._run(operation, lambda: top(operators, operation), lambda: self.host.top(operation))
+        operators = Operators(self._aggregate, self._summarized_aggregate, self._select)
+        return self._run_in_turn(operation, lambda: top(operators, operation), lambda: self.host.top(operation))
 
     def asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         """Run an AsofJoin; one Vector per left output, then per right output."""
-        return self._run(operation, lambda: self._asof_join(operation), lambda: self.host.asof_join(operation))
+        on_device, on_host = partial(self._asof_join, operation), partial(self.host.asof_join, operation)
+        return self._run_in_turn(operation, on_device, on_host)
 
     def _asof_join(self, operation: AsofJoin) -> tuple[Vector, ...]:
         left, right = self._columns(operation.left.snapshot), self._columns(operation.right.snapshot)
@@ -163,10 +191,15 @@ class CudaBackend:
 
     def window(self, operation: WindowScan) -> tuple[Vector, ...]:
         """Run a WindowScan; one Vector per output."""
-        return self._run(operation, lambda: self._window(operation), lambda: self.host.window(operation))
+        return self._run_in_turn(operation, lambda: self._window(operation), lambda: self.host.window(operation))
 
     def _window(self, operation: WindowScan) -> tuple[Vector, ...]:
         return window(self.driver, self._columns(operation.scan.snapshot), operation)
+
+    def _run_in_turn(
+        self, operation: Operation, on_device: Callable[[], Answer], on_host: Callable[[], Answer]
+    ) -> Answer:
+        return self._run(operation, lambda: self._in_turn(on_device), on_host)
 
     def _run(self, operation: Operation, on_device: Callable[[], Answer], on_host: Callable[[], Answer]) -> Answer:
         """The answer of where the operator belongs, or of the host where the device cannot give one after all."""
@@ -175,7 +208,7 @@ class CudaBackend:
             if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
                 raise forked_error()
             try:
-                answer = self._on_device(on_device)
+                answer = on_device()
             except (CannotRunError, DeviceError) as error:
                 if not isinstance(error, (CannotRunError, OutOfDeviceMemoryError)):
                     if self._chooser.policy == "device":
@@ -190,7 +223,8 @@ class CudaBackend:
         self._note(place)
         return on_host()
 
-    def _on_device(self, run: Callable[[], Answer]) -> Answer:
+    def _in_turn(self, run: Callable[[], Answer]) -> Answer:
+        """Run alone on the device; what was brought up for others before may go."""
         with self._lock:
             self.image.begin_query()
             return run()

@@ -15,7 +15,7 @@ from zeptodb.backends.cuda.batch import allocate, read_word
 from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import DeviceArray, Driver
 from zeptodb.backends.cuda.groups import gathered, group_by_key
-from zeptodb.backends.cuda.layout import Layout
+from zeptodb.backends.cuda.layout import layout_of
 from zeptodb.backends.cuda.lowering import lower_for_device
 from zeptodb.backends.cuda.operands import Operands
 from zeptodb.backends.cuda.select import Found, find_rows
@@ -50,7 +50,7 @@ def group(
     if by_key.order is not None:
         rows, segments = gathered(driver, rows, by_key.order), gathered(driver, segments, by_key.order)
     pieces = listed_pieces(driver, by_key.bounds, rows, segments, many_pieces=many_pieces)
-    layout = Layout(pieces, None, None, by_key.count, None, by_key.keys, is_mixed=False)
+    layout = layout_of(pieces, None, by_key.keys)
     # The rows of the list have passed the predicate already, but conditions stand for themselves.
     answer = Answer(driver, columns, operation, plan, layout)
     answer.run()

@@ -17,8 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import AggregateOp, AggregateScan, Ranges, can_be_summarized
-from zeptodb.backends.cpu import accumulate as kernels
-from zeptodb.backends.cpu.summary_store import (
+from zeptodb.backends.pieces import Pieces, as_words, cut
+from zeptodb.backends.primitives import lower
+from zeptodb.backends.program import BLOCK_ROWS as TILE_ROWS
+from zeptodb.backends.results import nullable_columns
+from zeptodb.backends.states import combine
+from zeptodb.backends.summary_store import (
     Computed,
     Contents,
     Missing,
@@ -28,24 +32,14 @@ from zeptodb.backends.cpu.summary_store import (
     fold_nothing,
     stretches,
 )
-from zeptodb.backends.pieces import PIECE_ROWS, Pieces, as_words, cut
-from zeptodb.backends.primitives import lower
-from zeptodb.backends.program import BLOCK_ROWS as TILE_ROWS
-from zeptodb.backends.results import nullable_columns
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 
-__all__ = [
-    "PIECE_ROWS",
-    "SUMMARIZED",
-    "Summaries",
-    "SummarizedPlan",
-    "compile_kernels",
-    "uncut",
-]  # fmt: skip
+__all__ = ["SUMMARIZED", "Accumulate", "Summaries", "SummarizedPlan", "compile_kernels"]
 
 Int64Array = npt.NDArray[np.int64]
 Accumulate = Callable[[Pieces], Int64Array]
+"""pieces -> their partial results, [slot, piece], as a scan without summaries makes them"""
 
 SUMMARIZED = frozenset(
     {
@@ -56,7 +50,6 @@ SUMMARIZED = frozenset(
 """Aggregates that summaries answer. Variances are not: their partial results cannot be continued to the bit."""
 
 _KEPT_PLANS = 256
-_NO_MORSELS = np.zeros(1, dtype=np.int64)
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 
 
@@ -165,11 +158,6 @@ def _reset_all() -> None:
 os.register_at_fork(after_in_child=_reset_all)  # another thread may have held a lock, half-way through a change
 
 
-def uncut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
-    """Each range as one piece, however long; in no morsels, since summaries answer for it."""
-    return Pieces(segments, starts, ends, None, _NO_MORSELS, int((ends - starts).sum()))
-
-
 def _compute(plan: SummarizedPlan, missing: Missing, accumulate: Accumulate) -> Computed:
     """Accumulate missing pieces: blocks as whole tiles from their prefix on, then the tile that is not full."""
     segments, starts, ends, slots = missing.table
@@ -211,5 +199,5 @@ def _joined(
     order = np.where(items < 0, prefixes + owners, firsts[owners] + items)
     bounds = np.append(0, np.cumsum(counts + has_prefix))
     groups = np.zeros((len(table), len(counts)), dtype=np.int64)
-    kernels.combine(order, bounds, plan.foldable, _NO_TIMES, table, groups)
+    combine(order, bounds, plan.foldable, _NO_TIMES, table, groups)
     return groups

@@ -1,4 +1,4 @@
-"""Where the summaries of one table's contents lie, and the kernel that folds them over ranges of rows."""
+"""Where the summaries of one table's contents lie, how long they are right, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Aggregate, Ranges
-from zeptodb.backends.cpu.columns import address_of
-from zeptodb.backends.cpu.states import add_to, merge, reset
 from zeptodb.backends.pieces import PIECE_ROWS, as_words
-from zeptodb.backends.primitives import COUNT, FIRST, LAST, ROWS, SLOTS, Plan
+from zeptodb.backends.primitives import FIRST, LAST, ROWS, SLOTS, Plan
 from zeptodb.backends.program import Node
-from zeptodb.jit import kernel, load_int64
+from zeptodb.backends.summary_fold import FOLDED, KNOWN_ROWS, NO_PLACE, PREFIX_ROWS, WORDS, fold
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
@@ -28,11 +26,8 @@ MEMORY_SHARE = 16
 FREE_BYTES = 64 * 1024
 """... or so many bytes, if that is more."""
 
-_ROWS, _PREFIX_ROWS, _WORDS = 0, 1, 2
 _CLOSED = np.zeros(0, dtype=np.int64)
 _NOTHING = np.zeros((0, 0), dtype=np.int64)
-_NO_PLACE = -1
-_NOT_KNOWN = -2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +129,9 @@ class Contents:
     """The summaries of one table's contents; everything under `lock`.
 
     A store has a row per block: rows summarized, rows of the prefix, words of the whole, words of the prefix. No rows:
-    not known. Every change is one assignment, so that an interrupt leaves nothing half-done.
+    not known. A full block has no prefix: in its place stand the words of all blocks from the segment's start to it,
+    folded in order, once a range from there has been; so a range of any length is that of its last full block and what
+    follows. Every change is one assignment, so that an interrupt leaves nothing half-done.
     """
 
     def __init__(self) -> None:
@@ -174,12 +171,13 @@ class Contents:
         if not is_block.any():
             return _without_prefixes(plan, missing)
         slots = np.maximum(missing[3], 0)
-        prefix_rows = np.where(is_block, self._stores[plan.kept[0][0]].words[slots, _PREFIX_ROWS], 0)
+        prefix_rows = np.where(is_block, self._stores[plan.kept[0][0]].words[slots, PREFIX_ROWS], 0)
+        prefix_rows[prefix_rows == FOLDED] = 0
         prefixes = np.zeros((plan.plan.width, missing.shape[1]), dtype=np.int64)
         for key, slot, width in plan.kept:
             store = self._stores[key].words
-            prefix_rows[store[slots, _PREFIX_ROWS] != prefix_rows] = 0
-            prefixes[slot : slot + width] = store[slots, _WORDS + width :].T
+            prefix_rows[store[slots, PREFIX_ROWS] != prefix_rows] = 0
+            prefixes[slot : slot + width] = store[slots, WORDS + width :].T
         prefix_rows[prefix_rows > missing[2] - missing[1]] = 0
         return Missing(missing, prefix_rows, prefixes)
 
@@ -199,7 +197,7 @@ class Contents:
         table = self._open(plan, snapshot)
         if table is None:
             return False
-        return _fold(
+        return fold(
             ranges.segments, ranges.starts, ranges.ends, _lengths(snapshot), self._layout.first_slots,
             self._layout.capacities, table, computed.wholes, missing.table, words,
         ) == 0  # fmt: skip
@@ -227,10 +225,10 @@ class Contents:
         for key, slot, width in plan.kept:
             store = self._stores.get(key)
             if store is None:
-                store = self._stores[key] = _Store(np.zeros((self._layout.slots, _WORDS + 2 * width), dtype=np.int64))
+                store = self._stores[key] = _Store(np.zeros((self._layout.slots, WORDS + 2 * width), dtype=np.int64))
             store.used = self._uses
             stores.append(store)
-            rows.append((key[0], slot, width, address_of(store.words), 8 * (_WORDS + 2 * width)))
+            rows.append((key[0], slot, width, store.words.ctypes.data, 8 * (WORDS + 2 * width)))
         if not self._has_made_room(snapshot):
             return None
         opened = np.array(rows, dtype=np.int64).reshape(-1, 5), stores
@@ -248,13 +246,13 @@ class Contents:
             if kept is None:
                 continue
             store = kept.words
-            more = np.flatnonzero(store[slots, _ROWS] < rows)
+            more = np.flatnonzero(store[slots, KNOWN_ROWS] < rows)
             chosen = blocks[more]
-            filled = np.empty((len(more), _WORDS + 2 * width), dtype=np.int64)
-            filled[:, _ROWS] = rows[more]
-            filled[:, _PREFIX_ROWS] = computed.prefix_rows[chosen]
-            filled[:, _WORDS : _WORDS + width] = computed.wholes[slot : slot + width, chosen].T
-            filled[:, _WORDS + width :] = computed.prefixes[slot : slot + width, chosen].T
+            filled = np.empty((len(more), WORDS + 2 * width), dtype=np.int64)
+            filled[:, KNOWN_ROWS] = rows[more]
+            filled[:, PREFIX_ROWS] = np.where(rows[more] < PIECE_ROWS, computed.prefix_rows[chosen], 0)
+            filled[:, WORDS : WORDS + width] = computed.wholes[slot : slot + width, chosen].T
+            filled[:, WORDS + width :] = computed.prefixes[slot : slot + width, chosen].T
             store[slots[more]] = filled
 
     def _forget_moved(self, snapshot: Snapshot) -> None:
@@ -269,7 +267,7 @@ class Contents:
         slots, owners = stretches(firsts + blocks, capacities - blocks)
         intact = first_rows[owners] - (slots - firsts[owners]) * PIECE_ROWS
         for store in self._stores.values():
-            for column in (_ROWS, _PREFIX_ROWS):
+            for column in (KNOWN_ROWS, PREFIX_ROWS):
                 store.words[slots[store.words[slots, column] > intact], column] = 0
         self._merges = snapshot.history.merges
 
@@ -325,7 +323,7 @@ def _without_prefixes(plan: SummarizedPlan, missing: Int64Array) -> Missing:
 
 def fold_given(plan: SummarizedPlan, ranges: Ranges, words: Int64Array, missing: Missing, computed: Computed) -> None:
     """Fill `words` when everything was missing and has been computed."""
-    _fold(
+    fold(
         ranges.segments, ranges.starts, ranges.ends, _CLOSED, _CLOSED, _CLOSED, _closed_table(plan), computed.wholes,
         missing.table, words,
     )  # fmt: skip
@@ -340,7 +338,7 @@ def stretches(firsts: Int64Array, counts: Int64Array) -> tuple[Int64Array, Int64
 
 def compile_kernels() -> None:
     """Compile or load the kernels of this file."""
-    _fold(_CLOSED, _CLOSED, _CLOSED, _CLOSED, _CLOSED, _CLOSED, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+    fold(_CLOSED, _CLOSED, _CLOSED, _CLOSED, _CLOSED, _CLOSED, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
 _NO_LAYOUT = _Layout(_CLOSED, _CLOSED)
@@ -360,78 +358,12 @@ def _fold_or_list(
     """Fold what is known and list what is not; None when there is no place for a block."""
     missing = np.empty((4, len(ranges.segments) + 16), dtype=np.int64)
     while True:
-        found = _fold(
+        found = fold(
             ranges.segments, ranges.starts, ranges.ends, lengths, layout.first_slots, layout.capacities, table,
             _NOTHING, missing, words,
         )  # fmt: skip
-        if found == _NO_PLACE:
+        if found == NO_PLACE:
             return None
         if found <= missing.shape[1]:
             return missing[:, :found] if found == 0 else np.ascontiguousarray(missing[:, :found])
         missing = np.empty((4, found), dtype=np.int64)
-
-
-@kernel
-def _fold(
-    segments: Int64Array,
-    starts: Int64Array,
-    ends: Int64Array,
-    lengths: Int64Array,
-    first_slots: Int64Array,
-    capacities: Int64Array,
-    table: Int64Array,
-    given: Int64Array,
-    missing: Int64Array,
-    words: Int64Array,
-) -> int:
-    """Fold partial results of the pieces of each range, in order, into `words[slot, range]`.
-
-    Ranges are cut as `cut` does it. With `lengths` empty no block is looked up. Without `given` pieces that are not
-    known are listed in `missing` (as far as they fit) and counted; with it they are `missing`, their words given.
-    Returns how many pieces are not known, or _NO_PLACE, or _NOT_KNOWN when a piece is neither known nor given.
-    """
-    stride, given_stride = 8 * words.shape[1], 8 * given.shape[1]
-    found, is_open, is_given = 0, lengths.shape[0] > 0, given.shape[0] > 0
-    for i in range(segments.shape[0]):
-        segment, row, end = segments[i], starts[i], ends[i]
-        state = words.ctypes.data + 8 * i
-        for k in range(table.shape[0]):
-            reset(table[k, 0], state + stride * table[k, 1], stride, 1)
-        is_short = end - row <= PIECE_ROWS
-        while row < end:
-            stop = end if is_short else min(end, (row // PIECE_ROWS + 1) * PIECE_ROWS)
-            slot = -1
-            if is_open and row % PIECE_ROWS == 0 and (stop - row == PIECE_ROWS or stop == lengths[segment]):
-                block = row // PIECE_ROWS
-                if segment >= capacities.shape[0] or block >= capacities[segment]:
-                    return _NO_PLACE
-                slot = first_slots[segment] + block
-            is_known = slot >= 0
-            if is_given and found < missing.shape[1]:
-                is_known = is_known and not (missing[0, found] == segment and missing[1, found] == row)
-            elif is_given and not is_known:
-                return _NOT_KNOWN
-            if is_known:
-                for k in range(table.shape[0]):
-                    is_known = is_known and load_int64(table[k, 3] + slot * table[k, 4]) == stop - row
-                if is_given and not is_known:
-                    return _NOT_KNOWN
-            if is_known or is_given:
-                for k in range(table.shape[0]):
-                    source = table[k, 3] + slot * table[k, 4] + 8 * _WORDS
-                    source_stride = 8
-                    if not is_known:
-                        source = given.ctypes.data + given_stride * table[k, 1] + 8 * found
-                        source_stride = given_stride
-                    target = state + stride * table[k, 1]
-                    if table[k, 0] == COUNT:
-                        add_to(target, load_int64(source))
-                    elif load_int64(source + 2 * source_stride) > 0:
-                        merge(table[k, 0], target, stride, source, source_stride)
-            if not is_known:
-                if not is_given and found < missing.shape[1]:
-                    missing[0, found], missing[1, found] = segment, row
-                    missing[2, found], missing[3, found] = stop, slot
-                found += 1
-            row = stop
-    return 0 if is_given else found
