@@ -27,8 +27,10 @@ def aggregate(
     """Run an AggregateScan without keys; raises CannotRunError for what the device does not run."""
     snapshot, predicate = operation.scan.snapshot, operation.scan.predicate
     plan = lower_for_device(operation.aggregates, predicate, nullable_columns(snapshot), snapshot.schema)
-    columns.require(snapshot, plan.columns)
+    first = () if operation.bucket is None else (snapshot.schema.timestamp_index,)
+    columns.ask(snapshot, (*first, *sorted(plan.columns)))  # the rest comes up while bars are found
     layout = lay_out(driver, columns, operation, many_pieces=many_pieces)
+    columns.require(snapshot, plan.columns)
     answer = Answer(driver, columns, operation, plan, layout)
     answer.run()
     return answer.finish()
