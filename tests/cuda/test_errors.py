@@ -43,11 +43,11 @@ class ShortDriver(EmuDriver):
     is_full = False
     asked = 0
 
-    def allocate(self, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> EmulatedMemory:
+    def allocate(self, size_bytes: int) -> EmulatedMemory:
         self.asked += 1
         if self.asked == self.refused or (self.is_full and self.asked > self.refused):
             raise OutOfDeviceMemoryError(f"The device has no room for {size_bytes} bytes.")
-        return super().allocate(size_bytes, stream=stream)
+        return super().allocate(size_bytes)
 
 
 class BrokenDriver(EmuDriver):

@@ -37,10 +37,10 @@ class EmulatorError(AssertionError):
 class EmulatedMemory:
     """Bytes full of 0xA5; whoever reads what nobody wrote gets nonsense."""
 
-    def __init__(self, driver: EmuDriver, size_bytes: int, stream: Stream) -> None:
+    def __init__(self, driver: EmuDriver, size_bytes: int) -> None:
         self._driver = driver
         self.size_bytes = size_bytes
-        self.address = driver.memory_for(stream, size_bytes)
+        self.address = driver.address_for(size_bytes)
 
     def __del__(self) -> None:
         # It may be the garbage collector that calls, in the middle of anything.
@@ -114,8 +114,8 @@ class EmuDriver:
         self.dropped: deque[int] = deque()
         self._begins: list[int] = []
         self._ends: list[int] = []
-        self._rooms: dict[int, tuple[Stream, int]] = {}  # the stream that memory is for, and how much there is
-        self._freed: dict[Stream, dict[int, int]] = {stream: {} for stream in Stream}
+        self._rooms: dict[int, int] = {}  # bytes from each address
+        self._freed: dict[int, int] = {}  # the same, of what is free
         self._lock = RLock()
         self.streams = Streams(schedule)
         self.is_strict = is_strict
@@ -130,31 +130,30 @@ class EmuDriver:
     def memory_bytes(self) -> tuple[int, int]:
         return self.memory_limit - self.used_bytes, self.memory_limit
 
-    def allocate(self, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> EmulatedMemory:
+    def allocate(self, size_bytes: int) -> EmulatedMemory:
         if size_bytes < 1:
             raise DeviceError(f"{size_bytes} bytes were asked for; at least 1 is needed.")
         with self._lock:
             self._free_dropped()
             if self.used_bytes + size_bytes > self.memory_limit:
                 raise OutOfDeviceMemoryError(f"{size_bytes:,} bytes were asked for, {self.memory_bytes[0]:,} are free.")
-            memory = EmulatedMemory(self, size_bytes, stream)
+            memory = EmulatedMemory(self, size_bytes)
             place = bisect_right(self._begins, memory.address)
             self._begins.insert(place, memory.address)
             self._ends.insert(place, memory.address + size_bytes)
             self.used_bytes += size_bytes
             return memory
 
-    def memory_for(self, stream: Stream, size_bytes: int) -> int:
-        """As CuPy's pool: what was freed is handed out again on its stream, whatever is still to be done with it."""
-        freed = self._freed[stream]
-        fitting = [(room, address) for address, room in freed.items() if room >= size_bytes]
+    def address_for(self, size_bytes: int) -> int:
+        """As CuPy's pool: what was freed is handed out again at once, in the order of queries."""
+        fitting = [(room, address) for address, room in self._freed.items() if room >= size_bytes]
         if not fitting:
             address = self.library.emulator_allocate(size_bytes)
-            self._rooms[address] = stream, size_bytes
+            self._rooms[address] = size_bytes
             return address
         _, address = min(fitting)
-        del freed[address]
-        self._ask(stream, lambda: ctypes.memset(address, 0xA5, size_bytes))
+        del self._freed[address]
+        self._ask(Stream.QUERIES, lambda: ctypes.memset(address, 0xA5, size_bytes))
         return address
 
     def _free_dropped(self) -> None:
@@ -162,14 +161,12 @@ class EmuDriver:
             address = self.dropped.popleft()
             place = bisect_right(self._begins, address) - 1
             self.used_bytes -= self._ends.pop(place) - self._begins.pop(place)
-            stream, room = self._rooms[address]
-            self._freed[stream][address] = room
+            self._freed[address] = self._rooms[address]
         if self.streams.are_idle:
-            for freed in self._freed.values():
-                for address in freed:
-                    del self._rooms[address]
-                    self.library.emulator_free(ctypes.c_void_p(address))
-                freed.clear()
+            for address in self._freed:
+                del self._rooms[address]
+                self.library.emulator_free(ctypes.c_void_p(address))
+            self._freed.clear()
 
     def allocate_host(self, size_bytes: int) -> EmulatedHostMemory:
         return EmulatedHostMemory(self, size_bytes)

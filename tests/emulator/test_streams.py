@@ -26,7 +26,7 @@ def driver() -> EmuDriver:
 
 def brought(driver: EmuDriver, values: np.ndarray = VALUES) -> DeviceArray:
     """An array on its way, on the stream of copies."""
-    memory = driver.allocate(values.nbytes, stream=Stream.COPIES)
+    memory = driver.allocate(values.nbytes)
     driver.to_device(memory.address, address_of(values), values.nbytes, stream=Stream.COPIES)
     return DeviceArray(memory, memory.address, len(values), np.dtype(np.int64))
 
@@ -99,17 +99,7 @@ def test_with_a_seed_a_copy_over_what_is_still_read_shows_sometimes() -> None:
     assert {tuple(found) for found in outcomes(wrong)} == {tuple(VALUES.tolist()), tuple(later.tolist())}
 
 
-def test_memory_goes_round_on_its_own_stream_only(driver: EmuDriver) -> None:
-    busy = allocate(driver, COUNT)
-    driver.clear(busy.address, BYTES)
-    address = busy.address
-    del busy
-    other = driver.allocate(BYTES, stream=Stream.COPIES)
-    assert other.address != address
-    assert driver.allocate(BYTES).address == address
-
-
-def test_memory_that_comes_round_is_garbage_in_the_order_of_its_stream(driver: EmuDriver) -> None:
+def test_memory_that_comes_round_is_garbage_in_the_order_of_queries(driver: EmuDriver) -> None:
     old = allocate(driver, COUNT)
     driver.to_device(old.address, address_of(VALUES), BYTES)
     kept, address = doubled(driver, old), old.address
@@ -123,7 +113,7 @@ def test_memory_that_comes_round_is_garbage_in_the_order_of_its_stream(driver: E
 @pytest.mark.parametrize(("stream", "is_strict"), [(Stream.QUERIES, False), (Stream.COPIES, True)])
 def test_host_memory_that_changes_before_it_has_been_copied_is_an_error(stream: Stream, is_strict: bool) -> None:
     driver = emulated(is_strict=is_strict)
-    values, there = VALUES.copy(), driver.allocate(BYTES, stream=stream)
+    values, there = VALUES.copy(), driver.allocate(BYTES)
     driver.to_device(there.address, address_of(values), BYTES, stream=stream)
     values[7] = -1
     with pytest.raises(EmulatorError, match=r"800 bytes at .* were changed before they had been copied"):

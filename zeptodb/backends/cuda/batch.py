@@ -33,6 +33,16 @@ def allocate(driver: Driver, count: int, dtype: npt.DTypeLike = np.int64) -> Dev
     return DeviceArray(memory, memory.address, count, kind)
 
 
+def allocate_for_copies(driver: Driver, size_bytes: int) -> DeviceMemory:
+    """Device memory for the stream of copies, which comes after what queries still do with it; raises as `allocate`.
+
+    It must be kept until the copies are done: then it goes back to the stream of queries.
+    """
+    memory = driver.allocate(size_bytes)
+    driver.follow(Stream.COPIES, driver.record(Stream.QUERIES))
+    return memory
+
+
 def upload(driver: Driver, *arrays: Int64Array) -> tuple[DeviceArray, ...]:
     """Copies of int64 arrays, all in one piece of device memory and by one copy."""
     return upload_described(driver, arrays)[1:]

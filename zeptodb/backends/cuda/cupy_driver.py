@@ -114,9 +114,9 @@ class _HostMemory:
 class CupyDriver:
     """One CUDA device, with streams and a memory pool of its own.
 
-    The pool keeps what is freed for the stream that was current when it was allocated, and hands it out again only
-    where that one is current: `allocate` makes it so, and no call here uses memory on a stream that it was not
-    allocated for, but for what the Driver's users order by events.
+    The pool hands out again what is freed at once, whatever is still to be done with it, but only where the stream is
+    current that was so when it was allocated. Here that is always the stream of queries, so that the next use comes
+    after the last one there; the Driver says what that means for the stream of copies.
     """
 
     def __init__(self, number: int, *, is_pooled: bool = True) -> None:
@@ -175,9 +175,9 @@ class CupyDriver:
             free, total = _runtime.memGetInfo()
         return int(free) + int(self._pool.free_bytes()), int(total)
 
-    def allocate(self, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> _Memory:
-        """At least `size_bytes` for use on a stream, contents undefined; raises OutOfDeviceMemoryError."""
-        with self._active(stream):
+    def allocate(self, size_bytes: int) -> _Memory:
+        """At least `size_bytes`, contents undefined; raises OutOfDeviceMemoryError."""
+        with self._active():
             return _Memory(self._malloc(size_bytes), size_bytes)
 
     def allocate_host(self, size_bytes: int) -> _HostMemory:

@@ -122,9 +122,9 @@ class Driver(Protocol):
     """One device, with two streams. What is asked for returns at once, and is done in the order of its stream.
 
     So host memory that is copied from or to must stay as it is until the host has waited for an event behind the copy.
-    Device memory may be let go as soon as everything that uses it has been asked for: it is handed out again only for
-    the stream that it was allocated for, and what is asked for there comes later. What uses it on the other stream
-    must be ordered by events.
+    Device memory belongs to the stream of queries: it may be let go as soon as everything that uses it there has been
+    asked for, as what uses it next is asked for later. So the stream of copies may use it only after what queries had
+    been asked for when it was allocated (`batch.allocate_for_copies`), and it must be kept until the copies are done.
 
     Attributes:
         host_blocks: page-locked memory for what goes to and fro besides columns.
@@ -162,8 +162,8 @@ class Driver(Protocol):
         """Free and total bytes of device memory."""
         ...
 
-    def allocate(self, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> DeviceMemory:
-        """At least `size_bytes` (1 or more) for use on a stream, contents undefined; raises OutOfDeviceMemoryError."""
+    def allocate(self, size_bytes: int) -> DeviceMemory:
+        """At least `size_bytes` (1 or more), contents undefined; raises OutOfDeviceMemoryError."""
         ...
 
     def allocate_host(self, size_bytes: int) -> HostMemory:

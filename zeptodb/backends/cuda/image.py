@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends.cuda.batch import allocate_for_copies
 from zeptodb.backends.cuda.driver import (
     DeviceArray,
     DeviceError,
@@ -322,9 +323,7 @@ class DeviceImage:
         mirror = self._mirrors.get(mapping.serial)
         if mirror is None:
             self._make_room(mapping.size_bytes)
-            # Its memory may be that of a mirror that has gone, which queries that were asked for before still read.
-            self._driver.follow(Stream.COPIES, self._driver.record(Stream.QUERIES))
-            memory = self._driver.allocate(mapping.size_bytes, stream=Stream.COPIES)
+            memory = allocate_for_copies(self._driver, mapping.size_bytes)
             mirror = Mirror(memory, mapping.serial, next(self._serials))
             self._mirrors[mapping.serial] = mirror
         return mirror

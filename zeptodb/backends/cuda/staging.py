@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.backends.cuda.batch import allocate_for_copies
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver, Event, Stream
 from zeptodb.backends.cuda.memory import PinnedMemory
 from zeptodb.storage.scatter import move_blocks
@@ -66,7 +67,7 @@ class StagingRing:
             _words(slot, count, first=k * count)[:] = table
         move_blocks(np.ascontiguousarray(sources), slot + described + offsets, np.ascontiguousarray(sizes))
         if self._there is None:  # on this stream one part after the other uses it
-            self._there = self._driver.allocate(self._slot_bytes, stream=Stream.COPIES)
+            self._there = allocate_for_copies(self._driver, self._slot_bytes)
         there = DeviceArray(self._there, self._there.address, total // 8, np.dtype(np.int64))
         self._driver.to_device(there.address, slot, total, stream=Stream.COPIES)
         self._mark()

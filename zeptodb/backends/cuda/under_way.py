@@ -30,6 +30,11 @@ class Copies:
     left_bytes: int
     is_followed: bool = False
 
+    def let_go(self) -> None:
+        """They are done: whoever still holds this keeps no memory."""
+        for kept in self.keeps:
+            kept.clear()
+
 
 @dataclass(slots=True)
 class UnderWay:
@@ -66,8 +71,11 @@ class UnderWay:
             for copies in self._copies:
                 with suppress(DeviceError):  # the first says it
                     self.driver.wait(copies.event)
+                copies.let_go()
             self._copies.clear()
             raise
+        for copies in finished:
+            copies.let_go()
         self._copies = [copies for copies in self._copies if copies not in finished]
 
     def __bool__(self) -> bool:
