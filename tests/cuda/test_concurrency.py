@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cuda.conftest import emulated
-from tests.cuda.test_rounds import QUERIES, Rounds, assert_equal_rows, rows_of
+from tests.cuda.test_rounds import QUERIES, Rounds, assert_equal_rows, rows_of, run
 from zeptodb.backends.cuda import image, ranges, staging
 from zeptodb.config import PipelineConfig
 from zeptodb.pipeline import Pipeline
@@ -36,6 +36,12 @@ def upload_all(pipeline: Pipeline) -> None:
         with pipeline.catalog.get(name).snapshot() as snapshot:
             columns = frozenset(range(len(snapshot.schema.fields))) - {snapshot.schema.symbol_index}
             pipeline.backend.uploads.ask(snapshot, columns)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_answers_are_the_cpus_in_any_order_of_the_streams(seed: int, make_pipeline: Make) -> None:
+    """Nobody else writes here: no row may change between the asking for its copy and the copy."""
+    run(seed, 40, emulated(schedule=seed, is_strict=True), make_pipeline, **SETTINGS[seed % 3])
 
 
 @pytest.mark.parametrize("seed", range(12))
