@@ -416,3 +416,40 @@ def test_pageable_columns_come_up_through_few_small_buffers(
     for sql in (OF_PRICE, OF_VOLUME):
         assert answer(pipeline, sql) == expected(sql)
     wait(driver)
+
+
+# ---- older rows after newer ones -----------------------------------------------------------------------------------
+
+
+def late(pipeline: Pipeline, stamp: int) -> None:
+    """One row that displaces those after it; its volume is beyond all others."""
+    pipeline.ingest_batch([1], [1], [1_000 + stamp], [stamp])
+
+
+def test_what_an_older_snapshot_brings_is_not_taken_for_later_rows(driver: Watched, pipeline: Pipeline) -> None:
+    image, table = pipeline.backend.image, pipeline.catalog.get("trades")
+    with table.snapshot() as old:
+        first = int(old.addresses[VOLUME, 1])
+        late(pipeline, 100)
+        assert answer(pipeline, OF_VOLUME) == [expected(OF_VOLUME)[0] + 1_100, 1_100]
+        with image.query():  # a query, or an upload, that had begun before
+            assert image.bring(old, VOLUME) is not None
+    with table.snapshot():
+        late(pipeline, 500)
+        with table.snapshot() as latest:
+            assert latest.addresses[VOLUME, 1] == first  # the rows lie where the older ones lay
+        assert answer(pipeline, OF_VOLUME) == [expected(OF_VOLUME)[0] + 2_600, 1_500]
+
+
+def test_an_upload_leaves_out_blocks_that_rows_have_left(driver: Watched, pipeline: Pipeline) -> None:
+    table, image = pipeline.catalog.get("trades"), pipeline.backend.image
+    with table.snapshot() as old:
+        late(pipeline, 100)
+        assert answer(pipeline, OF_PRICE) == [expected(OF_PRICE)[0] + 1, 7 * (ROWS - 1)]
+        copies = image.bring_piece(old, VOLUME)
+        assert copies is not None
+        assert image.bring_piece(old, VOLUME) is None
+        image.finish((copies,))
+    before = image.stats.uploaded_bytes
+    assert answer(pipeline, OF_VOLUME) == [expected(OF_VOLUME)[0] + 1_100, 1_100]
+    assert image.stats.uploaded_bytes == before + 8 * (ROWS // SYMBOLS + 1)

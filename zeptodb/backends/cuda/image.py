@@ -222,6 +222,8 @@ class DeviceImage:
         kept: set[int] = set()
         for known, table, size in self._kinds(snapshot, column):
             there = np.flatnonzero(used & (table[column] != 0))
+            if most_bytes < _UNLIMITED:  # for later queries, which do not look at blocks that have been left
+                there = there[known.are_here(column, there, table[column][there])]
             result.append(self._collect(snapshot, known, column, table[column], there, size, places, kept, needed))
         if not self._ranges.ask(needed, mappings):
             for note in needed.notes:
@@ -313,8 +315,7 @@ class DeviceImage:
             columns = len(snapshot.addresses)
             contents = Contents(Known.nothing(columns), Known.nothing(columns), np.zeros(columns, dtype=np.int64))
             self._contents[snapshot.history.origin] = contents
-        contents.values.grow(len(snapshot.lengths))
-        contents.validity.grow(len(snapshot.lengths))
+        contents.see(snapshot)
         return contents
 
     # ---- mirrors -----------------------------------------------------------------------------------------------
