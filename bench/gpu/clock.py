@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
 
-from zeptodb.backends.cuda.driver import DeviceArray, Driver
+from zeptodb.backends.cuda.driver import DeviceArray, Driver, Stream
 
 
 class Clock(Protocol):
-    """Marks moments of a device's stream."""
+    """Marks moments of a device's streams."""
 
-    def mark(self) -> Any:
-        """The moment when everything asked for so far is done."""
+    def mark(self, stream: Stream = Stream.QUERIES) -> Any:
+        """The moment when everything asked for so far on a stream is done."""
         ...
 
     def seconds(self, first: Any, last: Any) -> float:
-        """Between two moments, once both have passed."""
+        """Between two moments of one stream, once both have passed."""
         ...
 
 
@@ -29,8 +29,8 @@ class HostClock:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def mark(self) -> float:
-        self._driver.synchronize()
+    def mark(self, stream: Stream = Stream.QUERIES) -> float:
+        self._driver.wait(self._driver.record(stream))
         return perf_counter()
 
     def seconds(self, first: float, last: float) -> float:
@@ -38,17 +38,15 @@ class HostClock:
 
 
 class EventClock:
-    """CUDA events on the driver's stream."""
+    """CUDA events on the driver's streams."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, streams: Mapping[Stream, Any]) -> None:
         import cupy
 
-        self._cuda, self._stream = cupy.cuda, stream
+        self._cuda, self._streams = cupy.cuda, streams
 
-    def mark(self) -> Any:
-        event = self._cuda.Event()
-        event.record(self._stream)
-        return event
+    def mark(self, stream: Stream = Stream.QUERIES) -> Any:
+        return self._streams[stream].record(self._cuda.Event())
 
     def seconds(self, first: Any, last: Any) -> float:
         last.synchronize()
@@ -77,16 +75,23 @@ class TimedDriver:
         finally:
             self._laps = None
 
-    def _timed(self, name: str, work: Callable[[], None]) -> None:
+    def _timed(self, name: str, work: Callable[[], None], stream: Stream = Stream.QUERIES) -> None:
         if self._laps is None:
             work()
             return
-        first = self.clock.mark()
+        first = self.clock.mark(stream)
         work()
-        self._laps.append((name, first, self.clock.mark()))
+        self._laps.append((name, first, self.clock.mark(stream)))
 
-    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
-        self._timed(kernel, lambda: self.driver.launch(kernel, threads, arguments))
+    def launch(
+        self,
+        kernel: str,
+        threads: int,
+        arguments: Sequence[DeviceArray | int | float | None],
+        *,
+        stream: Stream = Stream.QUERIES,
+    ) -> None:
+        self._timed(kernel, lambda: self.driver.launch(kernel, threads, arguments, stream=stream), stream)
 
     def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
         self._timed("prefix_sums", lambda: self.driver.prefix_sums(values, sums))
@@ -100,8 +105,8 @@ class TimedDriver:
     def on_device(self, target: int, source: int, size_bytes: int) -> None:
         self._timed(ON_DEVICE, lambda: self.driver.on_device(target, source, size_bytes))
 
-    def to_device(self, target: int, source: int, size_bytes: int) -> None:
-        self._timed(TO_DEVICE, lambda: self.driver.to_device(target, source, size_bytes))
+    def to_device(self, target: int, source: int, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> None:
+        self._timed(TO_DEVICE, lambda: self.driver.to_device(target, source, size_bytes, stream=stream), stream)
 
     def to_host(self, target: int, source: int, size_bytes: int) -> None:
         self._timed(TO_HOST, lambda: self.driver.to_host(target, source, size_bytes))

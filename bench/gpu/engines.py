@@ -37,7 +37,7 @@ def real_engines(*, is_pooled: bool = True) -> Iterator[Engines]:
 
     number = find_device(None)
     driver = CupyDriver(number, is_pooled=is_pooled)
-    engines = engines_on(driver, EventClock(driver.stream), nominal=_nominal_rate(number))
+    engines = engines_on(driver, EventClock(driver.streams), nominal=_nominal_rate(number))
     try:
         yield engines
     finally:

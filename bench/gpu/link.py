@@ -1,4 +1,6 @@
-"""The link between host and device: page-locked and pageable copies, page-locking itself, launches and round trips."""
+"""The link between host and device: page-locked and pageable copies, also beside queries, page-locking itself, launches
+and round trips.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from bench.gpu.clock import TimedDriver
 from bench.gpu.engines import Engines
+from bench.gpu.overlap import COPY_BYTES, ROWS, measure_overlap
 from bench.gpu.record import Record
 from zeptodb.backends.cpu.memory import AnonymousMemory
 from zeptodb.backends.cuda.batch import allocate, read_word
@@ -41,12 +44,20 @@ WAYS = (
 
 
 def measure(
-    record: Record, engines: Engines, *, sizes: Sequence[int] = SIZES, slabs: int = SLABS, launches: int = LAUNCHES
+    record: Record,
+    engines: Engines,
+    *,
+    sizes: Sequence[int] = SIZES,
+    slabs: int = SLABS,
+    launches: int = LAUNCHES,
+    overlap_rows: int = ROWS,
+    overlap_bytes: int = COPY_BYTES,
 ) -> None:
-    """Write entries: "copy" per direction, memory and size, "page-lock", "launch", "round trip"."""
+    """Write entries: "copy" per direction, memory and size, "page-lock", "launch", "round trip", "overlap"."""
     measure_launches(record, engines.driver, launches=launches)
     measure_copies(record, engines.driver, sizes=sizes)
     measure_locking(record, engines.driver, slabs=slabs)
+    measure_overlap(record, engines, rows=overlap_rows, copy_bytes=overlap_bytes)
 
 
 def measure_copies(record: Record, driver: TimedDriver, *, sizes: Sequence[int]) -> None:

@@ -143,6 +143,10 @@ def _link(outcomes: Sequence[Outcome]) -> str:
         rows.append([f"page-lock memory {touched}", size, rate])
     rows += [[e["what"], "", format_seconds(e["seconds"])] for e in _found(outcomes, "launch")]
     rows += [[e["what"], "", format_seconds(e["seconds"])] for e in _found(outcomes, "round trip")]
+    for e in _found(outcomes, "overlap"):
+        rates, times = f"{e['bytes_per_second_beside'] / 1e9:.2f} GB/s", format_seconds(e["query_seconds_beside"])
+        rows.append(["page-locked to device, queries beside", f"{e['bytes']:,}", rates])
+        rows.append([f"query, {format_seconds(e['query_seconds'])} alone, copies beside", "", times])
     return _table(["link", "bytes", "rate or time"], rows) if rows else ""
 
 

@@ -5,10 +5,11 @@ It computes nothing. What the device was asked for stands in `calls`, and a test
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class CUDARuntimeError(RuntimeError):
@@ -33,6 +34,41 @@ class Context:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class StandInStream:
+    """Streams are numbered from 77 on; the current one is that of the innermost `with`."""
+
+    active: ClassVar[list[int]] = []
+
+    def __init__(self, ptr: int, call: Callable[..., Callable[..., Any]]) -> None:
+        self.ptr, self._call = ptr, call
+
+    @classmethod
+    def maker(cls, call: Callable[..., Callable[..., Any]]) -> Callable[..., StandInStream]:
+        numbers = itertools.count(77)
+        return lambda **_: cls(next(numbers), call)
+
+    @classmethod
+    def current(cls) -> int:
+        return cls.active[-1] if cls.active else 0
+
+    def __enter__(self) -> Self:
+        self.active.append(self.ptr)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.active.pop()
+
+    def synchronize(self) -> None:
+        self._call("synchronize")(self.ptr)
+
+    def record(self, event: Any) -> Any:
+        self._call("record")(self.ptr)
+        return event
+
+    def wait_event(self, event: Any) -> None:
+        self._call("wait_event")(self.ptr, event)
 
 
 class StandInCupy(ModuleType):
@@ -66,8 +102,10 @@ class StandInCupy(ModuleType):
                 Module=lambda: SimpleNamespace(load=self._call("load"), get_function=self._kernel)
             ),
             Device=lambda _: Context(),
-            Stream=lambda **_: self._stream(),
+            Stream=StandInStream.maker(self._call),
+            Event=lambda **options: SimpleNamespace(options=options, synchronize=self._call("wait")),
             MemoryPool=lambda: SimpleNamespace(malloc=self._malloc("pool"), free_bytes=lambda: 0),
+            PinnedMemory=self._malloc("host"),
             Memory=self._malloc("apart"),
             MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset),
             UnownedMemory=lambda address, *_: SimpleNamespace(ptr=address),
@@ -98,13 +136,8 @@ class StandInCupy(ModuleType):
             **{name: self._call(name) for name in names},
         )  # fmt: skip
 
-    def _stream(self) -> Context:
-        stream: Any = Context()
-        stream.ptr, stream.synchronize = 77, self._call("synchronize")
-        return stream
-
     def _malloc(self, name: str) -> Callable[[int], Any]:
-        return self._call(name, lambda: SimpleNamespace(ptr=1 << 20))
+        return self._call(name, lambda: SimpleNamespace(ptr=1 << 20, stream=StandInStream.current()))
 
     def _kernel(self, name: str) -> Callable[..., Any]:
         return lambda *launched: self._call("launch")(name, *launched)

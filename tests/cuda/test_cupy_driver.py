@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 
 import zeptodb.backends.cuda.compile
-from tests.cuda.stand_in_cupy import CUDADriverError, CUDARuntimeError, NVRTCError, OutOfMemoryError, StandInCupy
+from tests.cuda.stand_in_cupy import (
+    CUDADriverError,
+    CUDARuntimeError,
+    NVRTCError,
+    OutOfMemoryError,
+    StandInCupy,
+    StandInStream,
+)
 from zeptodb.backends import cuda
-from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, KernelCompileError, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, KernelCompileError, OutOfDeviceMemoryError, Stream
 from zeptodb.backends.cuda.sources import kernel_sources
 from zeptodb.errors import BackendUnavailableError, ConfigError
 
@@ -150,3 +157,63 @@ def test_without_a_pool_each_allocation_is_the_devices_own(cupy):
     driver = module().CupyDriver(0, is_pooled=False)
     driver.allocate(100)
     assert cupy.calls[-1] == ("apart", 100)
+
+
+QUERIES, COPIES = 77, 78
+
+
+def test_columns_come_up_on_a_stream_of_their_own(cupy):
+    driver = cuda.open_device()
+    driver.to_device(1, 2, 3)
+    driver.to_device(4, 5, 6, stream=Stream.COPIES)
+    driver.to_host(7, 8, 9)
+    assert cupy.calls[-3:] == [
+        ("memcpyAsync", 1, 2, 3, 1, QUERIES), ("memcpyAsync", 4, 5, 6, 1, COPIES), ("memcpyAsync", 7, 8, 9, 2, QUERIES),
+    ]  # fmt: skip
+
+
+def test_a_kernel_runs_on_the_stream_that_is_named_and_memory_is_that_of_queries(cupy):
+    driver = cuda.open_device()
+    assert driver.allocate(100)._pointer.stream == QUERIES
+    seen = []
+    driver._functions["gather_words"] = lambda *_: seen.append(StandInStream.current())
+    driver.launch("gather_words", 1, (words(1),))
+    driver.launch("gather_words", 1, (words(1),), stream=Stream.COPIES)
+    assert seen == [QUERIES, COPIES]
+    assert StandInStream.current() == 0
+
+
+def test_one_stream_waits_for_the_other_and_the_host_for_either(cupy):
+    driver = cuda.open_device()
+    del cupy.calls[:]
+    event = driver.record(Stream.COPIES)
+    driver.follow(Stream.QUERIES, event)
+    driver.wait(event)
+    assert cupy.calls == [("record", COPIES), ("wait_event", QUERIES, event), ("wait",)]
+    assert event.options == {"disable_timing": True}
+    driver.synchronize()
+    assert cupy.calls[-2:] == [("synchronize", QUERIES), ("synchronize", COPIES)]
+
+
+def test_memory_is_let_go_when_both_streams_are_done_with_it(cupy):
+    driver = cuda.open_device()
+    driver.unregister(4096)
+    assert cupy.calls[-3:] == [("synchronize", QUERIES), ("synchronize", COPIES), ("hostUnregister", 4096)]
+
+
+def test_an_event_behind_what_has_failed_is_an_error_of_the_device(cupy):
+    driver = cuda.open_device()
+    event = driver.record(Stream.COPIES)
+    cupy.fails["wait"] = CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+    with pytest.raises(DeviceError, match="NVIDIA H200: cudaErrorIllegalAddress"):
+        driver.wait(event)
+
+
+def test_host_memory_is_page_locked_when_it_is_allocated(cupy):
+    driver = cuda.open_device()
+    memory = driver.allocate_host(1000)
+    assert (memory.address, memory.size_bytes) == (1 << 20, 1000)
+    assert cupy.calls[-1] == ("host", 1000)
+    cupy.fails["host"] = CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+    with pytest.raises(DeviceError):
+        driver.allocate_host(1000)

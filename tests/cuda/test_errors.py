@@ -17,7 +17,7 @@ from tests.cuda.conftest import emulated
 from tests.cuda.test_rounds import Rounds, assert_equal_rows, rows_of
 from tests.emulator.driver import EmuDriver, EmulatedMemory
 from zeptodb.backends.cuda import open_device
-from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, KernelCompileError, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.driver import DeviceArray, DeviceError, KernelCompileError, OutOfDeviceMemoryError, Stream
 from zeptodb.config import PipelineConfig
 from zeptodb.errors import BackendUnavailableError
 from zeptodb.pipeline import Pipeline
@@ -53,17 +53,24 @@ class ShortDriver(EmuDriver):
 class BrokenDriver(EmuDriver):
     """A device that has failed: everything raises."""
 
-    def _fail(self, *_: object) -> None:
+    def _fail(self, *_: object, **__: object) -> None:
         raise DeviceError("emulated GPU 0: cudaErrorIllegalAddress: an illegal memory access was encountered")
 
     register = unregister = to_device = to_host = on_device = clear = synchronize = _fail  # type: ignore[assignment]
-    launch = allocate = _fail  # type: ignore[assignment]
+    launch = allocate = allocate_host = record = follow = wait = _fail  # type: ignore[assignment]
 
 
 class UncompiledDriver(EmuDriver):
     """Its compiler refuses every kernel."""
 
-    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+    def launch(
+        self,
+        kernel: str,
+        threads: int,
+        arguments: Sequence[DeviceArray | int | float | None],
+        *,
+        stream: Stream = Stream.QUERIES,
+    ) -> None:
         self.load_all()
 
     def load_all(self) -> None:

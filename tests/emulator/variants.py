@@ -31,7 +31,7 @@ OPTIONS: dict[Variant, dict[str, str]] = {
 _FINDINGS: tuple[tuple[Catcher, re.Pattern[str]], ...] = (
     ("address", re.compile(r"ERROR: AddressSanitizer|: runtime error: ")),
     ("thread", re.compile(r"WARNING: ThreadSanitizer")),
-    ("emulator", re.compile(r"^E +.*EmulatorError: kernel", re.MULTILINE)),
+    ("emulator", re.compile(r"^E +.*EmulatorError: (?:kernel|[\d,]+ bytes)", re.MULTILINE)),
     ("compiler", re.compile(r"RefusedError")),
 )
 _PASSED = re.compile(r"(\d+) passed")
@@ -84,20 +84,20 @@ def environment(variant: Variant, folder: Path | None = None) -> dict[str, str]:
     return variables
 
 
-def run_tests(variant: Variant, arguments: tuple[str, ...], *, folder: Path | None = None) -> Run:
-    """Run pytest with these arguments; the first fault ends it."""
+def run_tests(variant: Variant, arguments: tuple[str, ...], *, folder: Path | None = None, root: Path = ROOT) -> Run:
+    """Run pytest with these arguments, over the kernels of `folder` or sources of `root`; the first fault ends it."""
     began = time.monotonic()
     # A library is built before the sanitizer's own is loaded, which would look at the compiler, too.
     build = subprocess.run(
         [sys.executable, "-c", "from tests.emulator.build import build; build()"],
-        cwd=ROOT, env={**environment(variant, folder), "LD_PRELOAD": ""}, capture_output=True, text=True, check=False,
+        cwd=root, env={**environment(variant, folder), "LD_PRELOAD": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if build.returncode:
         return Run(0, "compiler", build.stderr[-4000:], time.monotonic() - began)
     # What a sanitizer says when it ends the process must not be held back: no capture.
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-v", "-s", "-p", "no:cacheprovider", *arguments],
-        cwd=ROOT, env=environment(variant, folder), capture_output=True, text=True, errors="replace", check=False,
+        cwd=root, env=environment(variant, folder), capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     return judged(run.returncode, run.stdout + run.stderr, time.monotonic() - began)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from bench.gpu import link
+from bench.gpu import link, overlap
 from zeptodb.backends.cuda.driver import DeviceError
 from zeptodb.backends.cuda.memory import SLAB_BYTES
+from zeptodb.backends.cuda.staging import SLOT_BYTES, SLOTS
 
 
 def measure(record, engines) -> None:
-    link.measure(record, engines, sizes=(4096, 1 << 16), slabs=2, launches=20)
+    link.measure(
+        record, engines, sizes=(4096, 1 << 16), slabs=2, launches=20, overlap_rows=3_000, overlap_bytes=1 << 16
+    )
 
 
 def test_copies_both_ways(record, engines, found, skipped):
@@ -21,7 +24,8 @@ def test_copies_both_ways(record, engines, found, skipped):
     }
     assert all(e["bytes_per_second"] > 0 for e in found("copy"))
     assert not skipped()
-    assert not engines.driver.registered
+    # Only the buffers through which the backend brings up short ranges stay.
+    assert list(engines.driver.registered.values()) == [SLOTS * SLOT_BYTES]
 
 
 def test_page_locking_slab_by_slab(record, engines, found):
@@ -44,5 +48,23 @@ def test_a_system_that_locks_no_pages_is_noted(record, engines, found, skipped, 
 
     monkeypatch.setattr(engines.driver.driver, "register", refuse)
     measure(record, engines)
-    assert skipped() == {"copies of page-locked memory": "not permitted", "page-locking": "slab 0 of 2: not permitted"}
+    assert skipped() == {
+        "copies of page-locked memory": "not permitted",
+        "page-locking": "slab 0 of 2: not permitted",
+        "copies beside queries": "not permitted",
+    }
     assert {e["memory"] for e in found("copy")} == {"pageable"}
+
+
+def test_copies_beside_queries(record, engines, found):
+    measure(record, engines)
+    (entry,) = found("overlap")
+    assert entry["bytes"] == 32 << 16
+    assert entry["queries"] >= 1
+    assert all(entry[name] > 0 for name in ("bytes_per_second", "bytes_per_second_beside", "query_seconds_beside"))
+
+
+def test_copies_beside_queries_are_left_out_when_the_host_runs_these(record, make_engines, skipped):
+    engines = make_engines(memory_limit=1 << 12)
+    overlap.measure_overlap(record, engines, rows=3_000, copy_bytes=1 << 16)
+    assert "the host ran the query" in skipped()["copies beside queries"]

@@ -79,7 +79,7 @@ def test_wrong_answers_and_errors_of_tools_are_problems():
 
 def test_the_tables_show_what_the_parts_found(record, engines):
     operations.measure(record, engines, sizes=(60, 600), symbols=3)
-    link.measure(record, engines, sizes=(4096,), slabs=1, launches=10)
+    link.measure(record, engines, sizes=(4096,), slabs=1, launches=10, overlap_rows=600, overlap_bytes=4096)
     checks = (
         {"what": "conformance", "backend": "cuda", "passed": 5, "failed": 0, "skipped": 2, "failures": []},
         {"what": "sanitizer", "tool": "memcheck", "errors": 0, "exit_status": 0, "output": ""},
@@ -96,6 +96,7 @@ def test_the_tables_show_what_the_parts_found(record, engines):
     assert from_summaries.startswith("| vwap, sum by symbol, from summaries | - · ")
     assert "| vwap | 600 | 1.00 ms | - | 2.00 ms (2.00x) |" in lines
     assert "| page-locked to device | 4,096 |" in lines
+    assert "| page-locked to device, queries beside | 131,072 |" in lines
     assert "- conformance on cuda: 5 passed, 0 failed, 2 skipped" in lines
     assert "- memcheck: 0 errors" in lines
     assert "- ncu: no" in lines

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Operation
-from zeptodb.backends.cuda.batch import aligned, allocate
+from zeptodb.backends.cuda.batch import aligned, allocate, send, wait
 from zeptodb.backends.cuda.choose import Chooser
 from zeptodb.backends.cuda.driver import DeviceArray, Driver, address_of
 from zeptodb.backends.cuda.image import DeviceImage
@@ -59,8 +59,7 @@ class CudaAccelerator:
                     return self._view(snapshot, segment, column, host)
 
     def _view(self, snapshot: Snapshot, segment: int, column: int, host: npt.NDArray[np.generic]) -> object:
-        with self._lock:
-            self._image.begin_query()
+        with self._lock, self._image.query():
             found = self._image.array(snapshot, column, segment)
         if found is None:
             return self.copies((host[: int(snapshot.lengths[segment])],))[0]
@@ -69,12 +68,12 @@ class CudaAccelerator:
     def copies(self, arrays: Sequence[npt.NDArray[np.generic]]) -> tuple[object, ...]:
         """Copies of one-dimensional arrays of numbers, packed into one transfer; raises OutOfDeviceMemoryError."""
         places = np.cumsum([0, *(aligned(array.nbytes) for array in arrays)]).tolist()
-        packed = np.zeros(max(1, places[-1]), dtype=np.uint8)
+        there = allocate(self._driver, max(1, places[-1]), np.uint8)
+        packed = self._driver.host_blocks.empty(len(there))
         for array, place in zip(arrays, places, strict=False):
             packed[place : place + array.nbytes].view(array.dtype)[:] = array
-        there = allocate(self._driver, len(packed), np.uint8)
-        self._driver.to_device(there.address, address_of(packed), len(packed))
-        self._driver.synchronize()  # `packed` goes
+        send(self._driver, there.address, packed)
+        wait(self._driver)  # whoever takes the copies may read them on another stream
         return tuple(
             self._driver.view(DeviceArray(there.memory, there.address + place, len(array), array.dtype), None)
             for array, place in zip(arrays, places, strict=False)

@@ -36,11 +36,14 @@ def aggregate(
     """
     snapshot, predicate = operation.scan.snapshot, operation.scan.predicate
     plan = lower_for_device(operation.aggregates, predicate, nullable_columns(snapshot), snapshot.schema)
+    first = () if operation.bucket is None else (snapshot.schema.timestamp_index,)
+    # The rest comes up while bars are found, unless it may turn out that it is not read.
+    columns.ask(snapshot, (*first, *(sorted(plan.columns) if summarized is None else ())))
     bars = bars_of(driver, columns, operation)
     if summarized is not None and isinstance(bars, Bars) and have_blocks(operation.scan.ranges, bars):
         return summarized.answer(operation, bars)
-    columns.require(snapshot, plan.columns)
     layout = lay_out(driver, operation, bars, many_pieces=many_pieces)
+    columns.require(snapshot, plan.columns)
     answer = Answer(driver, columns, operation, plan, layout)
     answer.run()
     return answer.finish()

@@ -26,6 +26,8 @@ def asof_join(
 ) -> tuple[Vector, ...]:
     """Run an AsofJoin; raises CannotRunError for what the device does not run."""
     left, right = operation.left.snapshot, operation.right.snapshot
+    left_columns.ask(left, (left.schema.timestamp_index,))
+    right_columns.ask(right, (right.schema.timestamp_index,))
     found = find_rows(driver, left_columns, operation.left)
     lengths = np.ascontiguousarray(right.lengths, dtype=np.int64)
     others = np.ascontiguousarray(operation.right_segments, dtype=np.int64)

@@ -35,7 +35,7 @@ from zeptodb.backends.cuda.columns import DeviceColumns
 from zeptodb.backends.cuda.driver import DeviceError, Driver, OutOfDeviceMemoryError, forked_error
 from zeptodb.backends.cuda.group import group
 from zeptodb.backends.cuda.image import DeviceImage
-from zeptodb.backends.cuda.memory import PinnedMemory
+from zeptodb.backends.cuda.memory import RESULT_SHARE, PinnedMemory
 from zeptodb.backends.cuda.operands import CannotRunError
 from zeptodb.backends.cuda.select import select
 from zeptodb.backends.cuda.summaries import partial_results, values_at
@@ -84,20 +84,22 @@ class CudaBackend:
         """`host` runs what the device does not.
 
         policy: "device" runs on it whatever it can run, "cost" what is expected to be done first there.
-        pinned_limit: bytes of host memory to page-lock at most (None: a quarter of the machine's, at most 8 GiB).
+        pinned_limit: bytes of host memory to page-lock at most (None: a quarter of the machine's, at most 8 GiB); an
+            eighth of it comes on top for results.
         device_memory_limit: bytes of device memory to hold rows in (None: four fifths of what is free).
         """
         self.driver = driver
         self.host = host
         self.name = driver.name
         self.memory: PinnedMemory = PinnedMemory(driver, host.memory, limit_bytes=pinned_limit)
+        driver.host_blocks.limit_bytes = self.memory.limit_bytes // RESULT_SHARE
         self.image = DeviceImage(driver, self.memory, limit_bytes=device_memory_limit)
         self.capabilities = host.capabilities
         self.summaries = Summaries() if host.capabilities.summarized else None
         self.reason = reason
         self._lock = RLock()
         self.rates = MachineRates(driver, host)
-        self.uploads = Uploads(self.image, self._lock)
+        self.uploads = Uploads(driver, self.image, self._lock)
         self._chooser = Chooser(driver, host, self.image, self._lock, self.uploads, policy=policy, rates=self.rates)
         self.accelerator = CudaAccelerator(driver, self.image, self._lock, self._chooser)
         self.host_runs: Counter[str] = Counter()
@@ -225,8 +227,7 @@ class CudaBackend:
 
     def _in_turn(self, run: Callable[[], Answer]) -> Answer:
         """Run alone on the device; what was brought up for others before may go."""
-        with self._lock:
-            self.image.begin_query()
+        with self._lock, self.image.query():
             return run()
 
     def _note(self, place: Placement) -> None:

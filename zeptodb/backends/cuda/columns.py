@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.cuda.batch import aligned, upload_described
+from zeptodb.backends.cuda.batch import aligned, upload_described, wait
 from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver
 from zeptodb.backends.cuda.image import DeviceImage
 from zeptodb.storage.snapshot import Snapshot
@@ -18,7 +18,8 @@ Int64Array = npt.NDArray[np.int64]
 class DeviceColumns:
     """The columns of one snapshot on the device: in the image of the arenas, or, of other memory, copies.
 
-    An operation asks for what it needs with `require`, under the lock of the owner.
+    An operation asks for what it needs with `require`, under the lock of the owner; with `ask` before that, columns
+    come up while it is laid out.
 
     `words` holds how many segments there are, and the addresses of the tables that kernels take: of values and of
     validity bytes, [column, segment] both, and of symbols.
@@ -56,9 +57,16 @@ class DeviceColumns:
         return self._addresses[column], self._validity[column]
 
     def require(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
-        """Bring the columns to the device that are not there yet."""
-        wanted = {c for c in columns if c != snapshot.schema.symbol_index}
-        missing = [c for c in sorted(wanted) if c not in self._present or not self._image.hold(self._present[c])]
+        """Bring the columns to the device that are not there yet; kernels launched from now on find them there."""
+        wanted = sorted(columns)
+        self.ask(snapshot, wanted)
+        for column in wanted:
+            self._image.follow(snapshot, column)
+
+    def ask(self, snapshot: Snapshot, columns: Iterable[int]) -> None:
+        """Ask for the columns that are not on the device yet, in this order; only what `require` names may be read."""
+        wanted = [c for c in dict.fromkeys(columns) if c != snapshot.schema.symbol_index]
+        missing = [c for c in wanted if c not in self._present or not self._image.hold(self._present[c])]
         for column in missing:
             brought = self._image.bring(snapshot, column)
             if brought is None:
@@ -83,8 +91,10 @@ class DeviceColumns:
             memory = self._driver.allocate(sum(sizes))
             self._kept.append(memory)
             address = memory.address
-            for segment, room in zip(there.tolist(), sizes, strict=True):
-                self._driver.to_device(address, int(source[segment]), int(lengths[segment]) * size)
-                target[segment] = address
-                address += room
-        self._driver.synchronize()
+            try:
+                for segment, room in zip(there.tolist(), sizes, strict=True):
+                    self._driver.to_device(address, int(source[segment]), int(lengths[segment]) * size)
+                    target[segment] = address
+                    address += room
+            finally:
+                wait(self._driver)  # the rows may be moved when the snapshot is closed

@@ -17,8 +17,10 @@ from zeptodb.backends.cuda.driver import (
     DeviceError,
     KernelCompileError,
     OutOfDeviceMemoryError,
+    Stream,
     forked_error,
 )
+from zeptodb.backends.cuda.host_blocks import HostBlocks
 from zeptodb.backends.cuda.sources import KernelSource, kernel_sources
 from zeptodb.errors import BackendUnavailableError, ConfigError
 
@@ -98,8 +100,24 @@ class _Memory:
         self.size_bytes = size_bytes
 
 
+class _HostMemory:
+    """Host memory of cudaHostAlloc; it goes back with the last reference."""
+
+    __slots__ = ("_memory", "address", "size_bytes")
+
+    def __init__(self, size_bytes: int) -> None:
+        self._memory = cupy.cuda.PinnedMemory(size_bytes)
+        self.address = int(self._memory.ptr)
+        self.size_bytes = size_bytes
+
+
 class CupyDriver:
-    """One CUDA device, with a stream and a memory pool of its own."""
+    """One CUDA device, with streams and a memory pool of its own.
+
+    The pool hands out again what is freed at once, whatever is still to be done with it, but only where the stream is
+    current that was so when it was allocated. Here that is always the stream of queries, so that the next use comes
+    after the last one there; the Driver says what that means for the stream of copies.
+    """
 
     def __init__(self, number: int, *, is_pooled: bool = True) -> None:
         """Take device `number`, counted from 0; raises BackendUnavailableError.
@@ -115,7 +133,7 @@ class CupyDriver:
         self._malloc = self._pool.malloc if is_pooled else _allocate_apart
         try:
             with self._device:
-                self._stream = cupy.cuda.Stream(non_blocking=True)
+                self.streams = {stream: cupy.cuda.Stream(non_blocking=True) for stream in Stream}
                 properties = _runtime.getDeviceProperties(number)
         except _runtime.CUDARuntimeError as error:
             raise BackendUnavailableError(f"CUDA device {number} cannot be used ({error}); see nvidia-smi.") from error
@@ -126,11 +144,7 @@ class CupyDriver:
         self._functions: dict[str, Any] = {}
         self._modules: list[Any] = []
         self._loading = Lock()
-
-    @property
-    def stream(self) -> Any:
-        """CuPy's stream, on which everything runs in order."""
-        return self._stream
+        self.host_blocks = HostBlocks(self.allocate_host)
 
     @property
     def versions(self) -> str:
@@ -138,13 +152,13 @@ class CupyDriver:
         return f"driver {_runtime.driverGetVersion()}, CUDA {_runtime.runtimeGetVersion()}, CuPy {cupy.__version__}"
 
     @contextmanager
-    def _active(self) -> Iterator[None]:
-        """This device, stream and pool; errors as DeviceError."""
+    def _active(self, stream: Stream = Stream.QUERIES) -> Iterator[Any]:
+        """This device, one of its streams (CuPy's is what comes) and the pool; errors as DeviceError."""
         if os.getpid() != self._process:
             raise forked_error()
         try:
-            with self._device, self._stream, cupy.cuda.using_allocator(self._malloc):
-                yield
+            with self._device, self.streams[stream] as active, cupy.cuda.using_allocator(self._malloc):
+                yield active
         except DeviceError:
             raise
         except MemoryError as error:
@@ -166,78 +180,106 @@ class CupyDriver:
         with self._active():
             return _Memory(self._malloc(size_bytes), size_bytes)
 
+    def allocate_host(self, size_bytes: int) -> _HostMemory:
+        """Page-locked host memory, contents undefined; raises DeviceError."""
+        with self._active():
+            return _HostMemory(size_bytes)
+
     def register(self, address: int, size_bytes: int) -> None:
         """Page-lock host memory; raises DeviceError."""
         with self._active():
             _runtime.hostRegister(address, size_bytes, 0)
 
     def unregister(self, address: int) -> None:
-        """Let page-locked memory go."""
+        """Let page-locked memory go, once everything asked for so far is done."""
+        self.synchronize()
         with self._active():
-            self._stream.synchronize()
             _runtime.hostUnregister(address)
 
-    def to_device(self, target: int, source: int, size_bytes: int) -> None:
+    def to_device(self, target: int, source: int, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> None:
         """Copy host memory to device memory."""
-        with self._active():
-            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyHostToDevice, self._stream.ptr)
+        with self._active(stream) as active:
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyHostToDevice, active.ptr)
 
     def to_host(self, target: int, source: int, size_bytes: int) -> None:
         """Copy device memory to host memory."""
-        with self._active():
-            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToHost, self._stream.ptr)
+        with self._active() as active:
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToHost, active.ptr)
 
     def on_device(self, target: int, source: int, size_bytes: int) -> None:
         """Copy within the device."""
-        with self._active():
-            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToDevice, self._stream.ptr)
+        with self._active() as active:
+            _runtime.memcpyAsync(target, source, size_bytes, _runtime.memcpyDeviceToDevice, active.ptr)
 
     def clear(self, target: int, size_bytes: int) -> None:
         """Set device memory to zero."""
-        with self._active():
-            _runtime.memsetAsync(target, 0, size_bytes, self._stream.ptr)
+        with self._active() as active:
+            _runtime.memsetAsync(target, 0, size_bytes, active.ptr)
 
-    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+    def launch(
+        self,
+        kernel: str,
+        threads: int,
+        arguments: Sequence[DeviceArray | int | float | None],
+        *,
+        stream: Stream = Stream.QUERIES,
+    ) -> None:
         """Run a kernel with at least `threads` threads (0: do nothing)."""
         if threads == 0:
             return
-        with self._active():
+        with self._active(stream):
             function = self._functions.get(kernel) or self._load(kernel)
             words = tuple(_word(argument) for argument in arguments)
             function((-(-threads // BLOCK_THREADS), 1, 1), (BLOCK_THREADS, 1, 1), words)
 
     def prefix_sums(self, values: DeviceArray, sums: DeviceArray) -> None:
         """sums[0] = 0, sums[i + 1] = sums[i] + values[i]."""
-        with self._active():
-            _runtime.memsetAsync(sums.address, 0, sums.dtype.itemsize, self._stream.ptr)
+        with self._active() as active:
+            _runtime.memsetAsync(sums.address, 0, sums.dtype.itemsize, active.ptr)
             if len(values):
                 cupy.cumsum(self._as_cupy(values), out=self._as_cupy(sums.part(1, len(sums))))
 
     def sorted_order(self, keys: DeviceArray, order: DeviceArray) -> None:
         """order = the places of the keys in ascending order, equal ones in their order."""
-        with self._active():
+        with self._active() as active:
             if len(keys):
                 found = cupy.argsort(self._as_cupy(keys), kind="stable")
                 source, kind = int(found.data.ptr), _runtime.memcpyDeviceToDevice
-                _runtime.memcpyAsync(order.address, source, order.size_bytes, kind, self._stream.ptr)
+                _runtime.memcpyAsync(order.address, source, order.size_bytes, kind, active.ptr)
 
     def view(self, array: DeviceArray, owner: object) -> object:
         """The array as CuPy has it, over the same memory; `owner` stays as long as the result does."""
         with self._active():
             return self._as_cupy(array, owner)
 
+    def record(self, stream: Stream) -> Any:
+        """The moment when everything asked for so far on a stream is done."""
+        with self._active(stream) as active:
+            return active.record(cupy.cuda.Event(disable_timing=True))
+
+    def follow(self, stream: Stream, event: Any) -> None:
+        """Let what is asked for on a stream from now on begin after an event."""
+        with self._active(stream) as active:
+            active.wait_event(event)
+
+    def wait(self, event: Any) -> None:
+        """Wait on the host for an event; raises DeviceError when something before it failed."""
+        with self._active():
+            event.synchronize()
+
     def synchronize(self) -> None:
         """Wait until everything asked for so far is done; raises DeviceError when something failed."""
-        with self._active():
-            self._stream.synchronize()
+        for stream in Stream:
+            with self._active(stream) as active:
+                active.synchronize()
 
     def load_all(self) -> None:
         """Compile or load every kernel, CuPy's own among them."""
-        with self._active():
+        with self._active() as active:
             for source in kernel_sources():
                 self._load(source.kernels[0])
             memory = _Memory(self._malloc(_WARM_UP_BYTES), _WARM_UP_BYTES)
-            _runtime.memsetAsync(memory.address, 0, _WARM_UP_BYTES, self._stream.ptr)
+            _runtime.memsetAsync(memory.address, 0, _WARM_UP_BYTES, active.ptr)
         words = DeviceArray(memory, memory.address, _WARM_UP_BYTES // 8, np.dtype(np.int64))
         half = len(words) // 2
         self.prefix_sums(words.part(0, half - 1), words.part(half, 2 * half))

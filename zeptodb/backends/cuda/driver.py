@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from zeptodb.errors import BackendUnavailableError, ZeptoError
 
 if TYPE_CHECKING:
     from zeptodb.backends.cuda.cost import Rates
+    from zeptodb.backends.cuda.host_blocks import HostBlocks
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -38,6 +40,31 @@ def forked_error() -> BackendUnavailableError:
         "CUDA does not survive fork(): this process was forked after the device had been used. Start workers with "
         'multiprocessing.get_context("spawn"), or make a Pipeline with backend="cpu" in the child.'
     )
+
+
+class Stream(Enum):
+    """What the device does in order, one after the other; across streams only events order anything."""
+
+    QUERIES = "queries"
+    """Kernels, what they need besides columns, and their results."""
+    COPIES = "copies"
+    """Columns on their way to the image of the arenas."""
+
+
+class Event(Protocol):
+    """A moment of a stream: it has come when all that was asked for there before is done."""
+
+
+class HostMemory(Protocol):
+    """A range of page-locked host memory; it goes back when the last reference is gone.
+
+    Attributes:
+        address: of its first byte.
+        size_bytes: its length.
+    """
+
+    address: int
+    size_bytes: int
 
 
 class DeviceMemory(Protocol):
@@ -92,11 +119,18 @@ class DeviceArray:
 
 
 class Driver(Protocol):
-    """One device. Copies and launches run in order, one after the other, on the device's stream of the backend.
+    """One device, with two streams. What is asked for returns at once, and is done in the order of its stream.
 
-    `to_device` and `to_host` may return before the copy has been made: the host memory must stay as it is until
-    `synchronize`.
+    So host memory that is copied from or to must stay as it is until the host has waited for an event behind the copy.
+    Device memory belongs to the stream of queries: it may be let go as soon as everything that uses it there has been
+    asked for, as what uses it next is asked for later. So the stream of copies may use it only after what queries had
+    been asked for when it was allocated (`batch.allocate_for_copies`), and it must be kept until the copies are done.
+
+    Attributes:
+        host_blocks: page-locked memory for what goes to and fro besides columns.
     """
+
+    host_blocks: HostBlocks
 
     @property
     def name(self) -> str:
@@ -132,15 +166,19 @@ class Driver(Protocol):
         """At least `size_bytes` (1 or more), contents undefined; raises OutOfDeviceMemoryError."""
         ...
 
+    def allocate_host(self, size_bytes: int) -> HostMemory:
+        """Page-locked host memory, contents undefined; raises DeviceError when the system refuses."""
+        ...
+
     def register(self, address: int, size_bytes: int) -> None:
         """Page-lock host memory, so that copies are fast and run beside other work; raises DeviceError."""
         ...
 
     def unregister(self, address: int) -> None:
-        """Let page-locked memory go."""
+        """Let page-locked memory go, once everything asked for so far on either stream is done."""
         ...
 
-    def to_device(self, target: int, source: int, size_bytes: int) -> None:
+    def to_device(self, target: int, source: int, size_bytes: int, *, stream: Stream = Stream.QUERIES) -> None:
         """Copy host memory at address `source` to device memory at address `target`."""
         ...
 
@@ -156,7 +194,14 @@ class Driver(Protocol):
         """Set device memory to zero."""
         ...
 
-    def launch(self, kernel: str, threads: int, arguments: Sequence[DeviceArray | int | float | None]) -> None:
+    def launch(
+        self,
+        kernel: str,
+        threads: int,
+        arguments: Sequence[DeviceArray | int | float | None],
+        *,
+        stream: Stream = Stream.QUERIES,
+    ) -> None:
         """Run a kernel of `kernels/` with at least `threads` threads (0: do nothing); None is the address 0."""
         ...
 
@@ -176,8 +221,20 @@ class Driver(Protocol):
         """Compile or load every kernel."""
         ...
 
+    def record(self, stream: Stream) -> Event:
+        """The moment when everything asked for so far on a stream is done."""
+        ...
+
+    def follow(self, stream: Stream, event: Event) -> None:
+        """Let what is asked for on `stream` from now on begin after an event of the other one; the host goes on."""
+        ...
+
+    def wait(self, event: Event) -> None:
+        """Wait on the host for an event; raises DeviceError when something before it failed."""
+        ...
+
     def synchronize(self) -> None:
-        """Wait until everything asked for so far is done; raises DeviceError when something failed."""
+        """Wait until everything asked for so far on both streams is done; raises DeviceError when something failed."""
         ...
 
 

@@ -4,21 +4,36 @@ Which rows of a mirror are up to date is remembered per table contents, column a
 from the block in which the rows lie now, less those that late rows have displaced since. A query brings up what is
 missing of the columns that it reads, in as few copies as possible, and sees no rows beyond its snapshot; so ingest
 goes on beside it. When device memory is short, mirrors that have not been used for longest go first.
+
+Copies run on a stream of their own. What they bring is noted when they have been asked for, and whoever reads it comes
+after their event (`under_way.py`): kernels of queries on the device, `array` and the end of a query on the host, as
+rows may move when the snapshot is closed. When copies fail, nothing that is on the device is believed any more.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from zeptodb.backends.cuda.driver import DeviceArray, DeviceMemory, Driver, OutOfDeviceMemoryError
+from zeptodb.backends.cuda.batch import allocate_for_copies
+from zeptodb.backends.cuda.driver import (
+    DeviceArray,
+    DeviceError,
+    DeviceMemory,
+    Driver,
+    OutOfDeviceMemoryError,
+    Stream,
+)
 from zeptodb.backends.cuda.known import Contents, Known, Note
 from zeptodb.backends.cuda.memory import PinnedMapping, PinnedMemory
-from zeptodb.backends.cuda.staging import StagingRing
+from zeptodb.backends.cuda.ranges import ImageStats, Needed, RangeCopies
+from zeptodb.backends.cuda.under_way import Copies, UnderWay
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 
@@ -27,9 +42,10 @@ Int64Array = npt.NDArray[np.int64]
 _IMAGES = itertools.count()
 
 _SHARE_OF_FREE = 0.8
-_MANY_RANGES = 64
-_SHORT_BYTES = 64 << 10
-_NEAR_BYTES = 4 << 10
+_UNLIMITED = 1 << 62
+
+PIECE_BYTES = 64 << 20
+"""So much of a column is asked for at once in the background: queries wait for the asking, not for the copies."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,27 +82,6 @@ class Absent:
     is_mapped: bool = True
 
 
-@dataclass(slots=True)
-class ImageStats:
-    """Counters: bytes and ranges brought up, how many of these by the scatter kernel, mirrors that had to go."""
-
-    uploaded_bytes: int = 0
-    ranges: int = 0
-    evictions: int = 0
-    by_kernel: int = 0
-
-
-@dataclass(slots=True)
-class _Needed:
-    """Ranges to bring up: addresses on the device and on the host, bytes, mapping of each; and what is known then."""
-
-    targets: list[Int64Array] = field(default_factory=list)
-    sources: list[Int64Array] = field(default_factory=list)
-    sizes: list[Int64Array] = field(default_factory=list)
-    mappings: list[Int64Array] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-
-
 class DeviceImage:
     """Mirrors of the mappings of one `PinnedMemory`. The owner's lock guards it."""
 
@@ -98,15 +93,26 @@ class DeviceImage:
         self._key = f"absent from device image {next(_IMAGES)}"
         self.mirror_bytes = 0
         self.stats = ImageStats()
-        self._ring = StagingRing(driver, memory)
+        self._ranges = RangeCopies(driver, memory, self.stats)
         self._mirrors: dict[int, Mirror] = {}  # by serial of the mapping
         self._serials = itertools.count(1)
         self._query = 0
+        self._under_way = UnderWay(driver)
+        self._asked: list[Copies] = []  # by the running query
         self._contents: WeakKeyDictionary[Origin, Contents] = WeakKeyDictionary()
 
-    def begin_query(self) -> None:
-        """What the query before this one has used may go."""
+    @contextmanager
+    def query(self) -> Iterator[None]:
+        """A query runs: what the one before it has used may go, and what it has asked for has come when it ends.
+
+        Raises DeviceError at the end when its copies have failed.
+        """
         self._query += 1
+        try:
+            yield
+        finally:
+            asked, self._asked = self._asked, []
+            self.finish(asked)
 
     def hold(self, mirrors: frozenset[int]) -> bool:
         """Keep mirrors for the running query; False when one of them has gone."""
@@ -180,8 +186,29 @@ class DeviceImage:
     ) -> tuple[Int64Array, Int64Array, frozenset[int]] | None:
         """Bring a column up to date: device addresses of values and validity per segment, and serials of their mirrors.
 
-        segment: this one only. None when not all of it lies in this memory's mappings. Raises OutOfDeviceMemoryError.
+        The copies have been asked for then; `follow` says what comes after them. segment: this one only. None when not
+        all of it lies in this memory's mappings. Raises OutOfDeviceMemoryError.
         """
+        brought = self._bring(snapshot, column, segment=segment, most_bytes=_UNLIMITED)
+        if brought is None:
+            return None
+        result, kept, copies = brought
+        if copies is not None:
+            self._asked.append(copies)
+        return result[0], result[1], kept
+
+    def bring_piece(self, snapshot: Snapshot, column: int) -> Copies | None:
+        """Ask for a bounded part of what is missing of a column; None when nothing is.
+
+        The snapshot must stay open until the copies have been finished. Raises OutOfDeviceMemoryError.
+        """
+        self._query += 1
+        brought = self._bring(snapshot, column, segment=None, most_bytes=PIECE_BYTES)
+        return None if brought is None else brought[2]
+
+    def _bring(
+        self, snapshot: Snapshot, column: int, *, segment: int | None, most_bytes: int
+    ) -> tuple[list[Int64Array], frozenset[int], Copies | None] | None:
         mappings = self._memory.mappings()
         places = _Places.of(mappings)
         used = snapshot.lengths > 0
@@ -190,16 +217,42 @@ class DeviceImage:
         rows = [table[column][used & (table[column] != 0)] for table in (snapshot.addresses, snapshot.validity)]
         if not all(places.are_inside(row) for row in rows):
             return None
-        needed = _Needed()
+        needed = Needed(most_bytes)
         result = []
         kept: set[int] = set()
         for known, table, size in self._kinds(snapshot, column):
             there = np.flatnonzero(used & (table[column] != 0))
+            if most_bytes < _UNLIMITED:  # for later queries, which do not look at blocks that have been left
+                there = there[known.are_here(column, there, table[column][there])]
             result.append(self._collect(snapshot, known, column, table[column], there, size, places, kept, needed))
-        self._upload(needed, mappings)
+        if not self._ranges.ask(needed, mappings):
+            for note in needed.notes:
+                note.apply()
+            return result, frozenset(kept), None
+        self._changes += 1
+        memory = [mirror.memory for mirror in self._mirrors.values() if mirror.serial in kept]
+        event = self._driver.record(Stream.COPIES)
+        copies = Copies(self._known_of(snapshot), column, event, (mappings, memory), needed.left)
+        self._under_way.add(copies)
         for note in needed.notes:
             note.apply()
-        return result[0], result[1], frozenset(kept)
+        return result, frozenset(kept), copies
+
+    def follow(self, snapshot: Snapshot, column: int) -> None:
+        """Let kernels that are launched from now on find what has been asked for of a column."""
+        if self._under_way:
+            self._under_way.follow(self._known_of(snapshot), column)
+
+    def finish(self, copies: Collection[Copies]) -> None:
+        """Wait until copies are done; raises DeviceError, and knows nothing any more, when they have failed."""
+        try:
+            self._under_way.finish(copies)
+        except DeviceError:
+            self._contents.clear()
+            self._mirrors.clear()
+            self.mirror_bytes = 0
+            self._changes += 1
+            raise
 
     def array(self, snapshot: Snapshot, column: int, segment: int) -> DeviceArray | None:
         """The values of one segment, brought up; the mirror stays as long as the array, even where it has to go here.
@@ -209,6 +262,7 @@ class DeviceImage:
         brought = self.bring(snapshot, column, segment=segment)
         if brought is None:
             return None
+        self.finish(self._under_way.of(self._known_of(snapshot), column))  # it is read on other streams, too
         address = int(brought[0][segment])
         mirror = next(m for m in self._mirrors.values() if 0 <= address - m.memory.address < m.memory.size_bytes)
         dtype = snapshot.schema.fields[column].type.dtype
@@ -224,7 +278,7 @@ class DeviceImage:
         width: int,
         places: _Places,
         kept: set[int],
-        needed: _Needed,
+        needed: Needed,
     ) -> Int64Array:
         """Note what must be brought up of one column; the device addresses per segment."""
         found = np.zeros(len(addresses), dtype=np.int64)
@@ -245,7 +299,7 @@ class DeviceImage:
             contents = self._known_of(snapshot)
             contents.values.void(taken_over)
             contents.validity.void(taken_over)
-        ends = np.maximum(starts, snapshot.lengths[there])
+        ends = starts + needed.take(np.maximum(snapshot.lengths[there] - starts, 0) * width, width) // width
         is_missing = ends > starts
         needed.targets.append((addresses[there] + deltas[mapping_of] + starts * width)[is_missing])
         needed.sources.append((addresses[there] + starts * width)[is_missing])
@@ -261,8 +315,7 @@ class DeviceImage:
             columns = len(snapshot.addresses)
             contents = Contents(Known.nothing(columns), Known.nothing(columns), np.zeros(columns, dtype=np.int64))
             self._contents[snapshot.history.origin] = contents
-        contents.values.grow(len(snapshot.lengths))
-        contents.validity.grow(len(snapshot.lengths))
+        contents.see(snapshot)
         return contents
 
     # ---- mirrors -----------------------------------------------------------------------------------------------
@@ -271,7 +324,8 @@ class DeviceImage:
         mirror = self._mirrors.get(mapping.serial)
         if mirror is None:
             self._make_room(mapping.size_bytes)
-            mirror = Mirror(self._driver.allocate(mapping.size_bytes), mapping.serial, next(self._serials))
+            memory = allocate_for_copies(self._driver, mapping.size_bytes)
+            mirror = Mirror(memory, mapping.serial, next(self._serials))
             self._mirrors[mapping.serial] = mirror
         return mirror
 
@@ -290,53 +344,10 @@ class DeviceImage:
             if coldest.last_use == self._query:
                 raise OutOfDeviceMemoryError("one query needs more device memory than is allowed")
             del self._mirrors[coldest.mapping_serial]
+            self.finish(self._under_way.into(coldest.memory))  # else its memory would not be free
             self._changes += 1
             self.stats.evictions += 1
         self.mirror_bytes = sum(living[serial] for serial in self._mirrors) + size_bytes
-
-    # ---- copies ------------------------------------------------------------------------------------------------
-
-    def _upload(self, needed: _Needed, mappings: list[PinnedMapping]) -> None:
-        if not needed.sizes:
-            return
-        targets, sources, sizes, owners = (
-            np.concatenate(parts) for parts in (needed.targets, needed.sources, needed.sizes, needed.mappings)
-        )
-        if not len(sizes):
-            return
-        total = int(sizes.sum())
-        self._changes += 1
-        self.stats.uploaded_bytes += total
-        self.stats.ranges += len(sizes)
-        if len(sizes) > _MANY_RANGES:
-            order = np.argsort(sources, kind="stable")
-            targets, sources, sizes, owners = targets[order], sources[order], sizes[order], owners[order]
-            targets, sources, sizes, owners = _joined(targets, sources, sizes, owners)
-        is_short = sizes < _SHORT_BYTES
-        if int(is_short.sum()) > _MANY_RANGES:
-            self.stats.by_kernel += int(is_short.sum())
-            self._ring.scatter(targets[is_short], sources[is_short], sizes[is_short])
-            targets, sources, sizes, owners = (a[~is_short] for a in (targets, sources, sizes, owners))
-        for target, source, size, owner in zip(*(a.tolist() for a in (targets, sources, sizes, owners)), strict=True):
-            mapping = mappings[owner]
-            first = source - mapping.address
-            for begin, end, is_pinned in self._memory.parts(mapping, first, first + size):
-                copy = self._driver.to_device if is_pinned else self._ring.to_device
-                copy(target + begin - first, mapping.address + begin, end - begin)
-        self._driver.synchronize()  # the rows may be moved when the snapshot is closed
-
-
-def _joined(
-    targets: Int64Array, sources: Int64Array, sizes: Int64Array, owners: Int64Array
-) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Ranges that lie near to one another in one mapping as one: what is between them is the image of what is there."""
-    gaps = sources[1:] - (sources[:-1] + sizes[:-1])
-    is_near = (owners[1:] == owners[:-1]) & (gaps <= np.maximum(_NEAR_BYTES, sizes[:-1] // 4))
-    if not is_near.any() or int(gaps[is_near].sum()) > int(sizes.sum()):
-        return targets, sources, sizes, owners
-    firsts = np.flatnonzero(np.append(True, ~is_near))
-    lasts = np.append(firsts[1:], len(sizes)) - 1
-    return targets[firsts], sources[firsts], sources[lasts] + sizes[lasts] - sources[firsts], owners[firsts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ BoolArray = npt.NDArray[np.bool_]
 SLAB_BYTES = 32 << 20
 """How much is page-locked at once; a slab that no row has reached costs nothing."""
 
+RESULT_SHARE = 8
+"""Of the limit of page-locked memory so much again, divided by this, is for results and what kernels need beside."""
+
 _MOST_PINNED_BYTES = 8 << 30
 _PINNED_SHARE = 4
 _SERIALS = itertools.count(1)

@@ -1,13 +1,19 @@
-"""Columns on their way to the device in the background, one at a time, so that queries wait for one at most."""
+"""Columns on their way to the device in the background, one at a time, beside queries.
+
+The lock of the image is held while a piece of a column is asked for, not while it is copied: queries over other columns
+run meanwhile, and those over this one come after the copies on the device.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from threading import Condition, RLock, Thread
 
-from zeptodb.backends.cuda.driver import DeviceError
+from zeptodb.backends.cuda.driver import DeviceError, Driver
 from zeptodb.backends.cuda.image import DeviceImage
+from zeptodb.backends.cuda.under_way import Copies
 from zeptodb.errors import BackendUnavailableError
 from zeptodb.storage.snapshot import Snapshot
 
@@ -20,9 +26,9 @@ class Uploads:
         failures: the last messages of what was given up; the query that wants it says more.
     """
 
-    def __init__(self, image: DeviceImage, lock: RLock) -> None:
+    def __init__(self, driver: Driver, image: DeviceImage, lock: RLock) -> None:
         """`lock` guards `image`."""
-        self._image, self._lock = image, lock
+        self._driver, self._image, self._lock = driver, image, lock
         self._process = os.getpid()
         self._condition = Condition()
         self._waiting: deque[tuple[Snapshot, int]] = deque()
@@ -92,7 +98,36 @@ class Uploads:
         with latest:
             if latest.history.origin is not asked.history.origin or latest.schema is not asked.schema:
                 return  # the table has been replaced
-            with self._lock:
-                self._image.begin_query()
-                self._image.bring(latest, column)
-        self.columns += 1
+            self.columns += self._bring_pieces(latest, column)
+
+    def _bring_pieces(self, snapshot: Snapshot, column: int) -> bool:
+        """Ask for one piece while the one before it is copied; all is done at the end. Whether the column is there."""
+        asked: deque[Copies] = deque()
+        left: int | None = None
+        try:
+            while left is None or left > 0:
+                with self._lock:
+                    copies = self._image.bring_piece(snapshot, column)
+                if copies is None:
+                    left = 0
+                    break
+                asked.append(copies)
+                if left is not None and copies.left_bytes >= left:
+                    break  # queries have let it go meanwhile
+                left = copies.left_bytes
+                if len(asked) > 1:
+                    self._finish(asked)
+            while asked:
+                self._finish(asked)
+        finally:
+            with self._lock:  # the rows may be moved when the snapshot is closed
+                self._image.finish(asked)
+        return left == 0
+
+    def _finish(self, asked: deque[Copies]) -> None:
+        """Wait for the first of the copies, without the lock."""
+        with suppress(DeviceError):  # is said again under the lock
+            self._driver.wait(asked[0].event)
+        with self._lock:
+            self._image.finish((asked[0],))
+        asked.popleft()
