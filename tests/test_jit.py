@@ -55,7 +55,8 @@ def run_caller(root: Path, **environment: str) -> list[str]:
 def small_package(root: Path) -> None:
     package = root / "zeptodb"
     package.mkdir()
-    shutil.copy(PACKAGE / "__init__.py", package / "__init__.py")
+    for name in ("__init__.py", "forks.py"):
+        shutil.copy(PACKAGE / name, package / name)
     shutil.copytree(PACKAGE / "jit", package / "jit", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "callee.py").write_text(CALLEE.format(step=1))
     (package / "caller.py").write_text(CALLER)

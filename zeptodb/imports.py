@@ -19,4 +19,16 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            _make_everything_old()
             gc.enable()
+
+
+def _make_everything_old() -> None:
+    """Leave what there is to the next full collection, since the next young one would go through all of it.
+
+    Freezing moves every object out of the generations, and thawing into the oldest one, without a look at any of them.
+    What a program has frozen itself stays so.
+    """
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
+        gc.unfreeze()

@@ -6,13 +6,12 @@ for any number of threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.program import BLOCK_ROWS
 from zeptodb.jit import kernel
+from zeptodb.record import record
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -24,7 +23,7 @@ _INT64 = np.dtype(np.int64)
 _ONE_MORSEL = np.arange(2, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pieces:
     """Pieces in the order of their ranges.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from zeptodb.errors import InvalidInputError, InvalidTypeError, LossyConversionError
 from zeptodb.ingest.values import Decimals, Values, first_row
 from zeptodb.jit import inline, kernel, pointer_float64
+from zeptodb.record import record
 from zeptodb.types import INT64_MAX, INT64_MIN
 
 TOLERANCE = 1e-6
@@ -26,7 +26,7 @@ _SUGGESTED_SCALE_DIGITS = 12
 _SUGGESTED_LIMIT = 2.0**46  # above, the tolerance of 2 ulp would hold almost any number for whole
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scaling:
     """By what the values of a column are multiplied, and which parameter of the caller said so (None: none can)."""
 

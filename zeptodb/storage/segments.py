@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.record import record
 from zeptodb.storage.batch import Receipt
 from zeptodb.storage.blocks import BlockAllocator
 from zeptodb.storage.history import History
@@ -32,7 +32,7 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """What becomes visible together; only values that are there afterwards, so that it can be done twice.
 

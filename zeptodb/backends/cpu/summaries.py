@@ -8,7 +8,6 @@ the whole tiles are kept apart, as a prefix that is continued tile by tile, whic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from threading import Lock
 from weakref import WeakKeyDictionary, WeakSet
@@ -32,6 +31,7 @@ from zeptodb.backends.pieces import PIECE_ROWS, Pieces, as_words, cut
 from zeptodb.backends.primitives import lower
 from zeptodb.backends.program import BLOCK_ROWS as TILE_ROWS
 from zeptodb.backends.results import nullable_columns
+from zeptodb.forks import at_fork
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 
@@ -162,7 +162,7 @@ def _reset_all() -> None:
         summaries._reset()
 
 
-os.register_at_fork(after_in_child=_reset_all)  # another thread may have held a lock, half-way through a change
+at_fork(after_in_child=_reset_all)  # another thread may have held a lock, half-way through a change
 
 
 def uncut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:

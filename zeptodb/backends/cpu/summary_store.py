@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from zeptodb.backends.pieces import PIECE_ROWS, as_words
 from zeptodb.backends.primitives import COUNT, FIRST, LAST, ROWS, SLOTS, Plan
 from zeptodb.backends.program import Node
 from zeptodb.jit import kernel, load_int64
+from zeptodb.record import record
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ _NO_PLACE = -1
 _NOT_KNOWN = -2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SummarizedPlan:
     """A plan over plain columns whose partial results are kept.
 
@@ -68,7 +68,7 @@ class SummarizedPlan:
         return cls(plan, kept, foldable, *slots)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Missing:
     """Pieces of ranges whose partial results are not known.
 
