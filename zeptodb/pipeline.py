@@ -26,7 +26,7 @@ from zeptodb.errors import (
     ZeptoError,
 )
 from zeptodb.forks import at_fork
-from zeptodb.imports import collector_paused
+from zeptodb.imports import collections_kept_young
 from zeptodb.ingest.append import SiftedBatch, frame_batch, row_error, sift_trades, trades_batch
 from zeptodb.ingest.frame import read_frame
 from zeptodb.ingest.infer import infer_schema
@@ -329,7 +329,7 @@ class Pipeline(DirectQueries):
         shares_memory: do not copy runs of stored rows; see `QueryResult.to_encoded_arrow`.
         """
         if self._executor is None:
-            with collector_paused():
+            with collections_kept_young():
                 from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
@@ -383,7 +383,7 @@ def _symbols_in_words(table: Table) -> str:
 
 
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
-    with collector_paused():
+    with collections_kept_young():
         from zeptodb.backends.available import make_backend  # and with it the kernels
 
     return make_backend(name, config)

@@ -67,6 +67,7 @@ class _DataclassFields:
             for k, v in base.__annotations__.items()
             if k in owner.__record_fields__
         }
+        namespace["__doc__"] = owner.__doc__ or owner.__name__  # else `dataclass` writes one, which takes milliseconds
         make = dataclass(init=False, repr=False, eq=False, match_args=False)
         found: dict[str, Field[Any]] = {f.name: f for f in fields(make(type(owner.__name__, (), namespace)))}
         owner.__dataclass_fields__ = found

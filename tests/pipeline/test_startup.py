@@ -61,7 +61,14 @@ def test_an_answer_of_our_own_imports_nothing_of_what_duckdb_needs():
 
 def test_the_garbage_collector_is_left_as_it_was():
     for switch in ("enable", "disable"):
-        code = f"import gc; gc.{switch}()\n{ANSWER}\nassert gc.isenabled() is {switch == 'enable'}"
+        code = f"""
+import gc
+gc.{switch}()
+gc.set_threshold(900, 8, 7)
+{ANSWER}
+assert gc.isenabled() is {switch == "enable"}
+assert gc.get_threshold() == (900, 8, 7)
+"""
         subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,15 @@ from zeptodb.record import record
 from zeptodb.storage.batch import Receipt
 from zeptodb.storage.blocks import BlockAllocator
 from zeptodb.storage.history import History
-from zeptodb.storage.late import Merge
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.placing import Placer, enlarged
 from zeptodb.storage.reclaim import Pin, Reclaimer
 from zeptodb.storage.room import Room
 from zeptodb.storage.rows import Rows
 from zeptodb.storage.workers import Workers
+
+if TYPE_CHECKING:
+    from zeptodb.storage.late import Merge
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
