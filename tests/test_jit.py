@@ -55,7 +55,8 @@ def run_caller(root: Path, **environment: str) -> list[str]:
 def small_package(root: Path) -> None:
     package = root / "zeptodb"
     package.mkdir()
-    shutil.copy(PACKAGE / "__init__.py", package / "__init__.py")
+    for name in ("__init__.py", "forks.py"):
+        shutil.copy(PACKAGE / name, package / name)
     shutil.copytree(PACKAGE / "jit", package / "jit", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "callee.py").write_text(CALLEE.format(step=1))
     (package / "caller.py").write_text(CALLER)
@@ -163,3 +164,10 @@ def test_a_kernel_that_allocates_is_an_error():
     with pytest.raises(Exception, match=r"No implementation of function.*zeros"):
         allocate(3)
     jit.KERNELS.remove(allocate)
+
+
+@pytest.mark.parametrize("folder", sorted(jit.cache.WITHOUT_KERNELS - {"__pycache__"}))
+def test_no_kernel_hides_where_none_is_looked_for(folder):
+    files = list((PACKAGE / folder).rglob("*.py"))
+    assert files
+    assert [file for file in files if "zeptodb.jit" in file.read_text("utf-8")] == []

@@ -108,9 +108,9 @@ def __getattr__(name: str) -> object:
     """Import the module that defines a public name when the name is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'zeptodb' has no attribute {name!r}")
-    from zeptodb.imports import collector_paused
+    from zeptodb.imports import collections_kept_young
 
-    with collector_paused():
+    with collections_kept_young():
         value: object = getattr(import_module(f"zeptodb.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from zeptodb import __version__
 from zeptodb.errors import ZeptoError
+from zeptodb.record import record
 
 PACKAGES = ("numpy", "numba", "duckdb", "polars", "pandas", "pyarrow", "sqlglot")
 OPTIONAL_PACKAGES = ("plotly", "cupy-cuda12x", "cupy-cuda13x")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelCache:
     """The compiled kernels of this version on disk.
 
@@ -39,7 +40,7 @@ class KernelCache:
         return self.compiled >= self.kernels
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Installation:
     """Facts for a bug report; what cannot be found out is None.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
@@ -26,11 +25,13 @@ from zeptodb.errors import (
     PipelineStoppedError,
     ZeptoError,
 )
-from zeptodb.imports import collector_paused
+from zeptodb.forks import at_fork
+from zeptodb.imports import collections_kept_young
 from zeptodb.ingest.append import SiftedBatch, frame_batch, row_error, sift_trades, trades_batch
 from zeptodb.ingest.frame import read_frame
 from zeptodb.ingest.infer import infer_schema
 from zeptodb.ingest.queue import TickQueue
+from zeptodb.record import record
 from zeptodb.statistics import PipelineStats
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.storage.catalog import Catalog
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 BackendName = Literal["auto", "cpu", "cuda"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IngestedRows:
     """What `Pipeline.ingest_good_rows` did.
 
@@ -328,7 +329,7 @@ class Pipeline(DirectQueries):
         shares_memory: do not copy runs of stored rows; see `QueryResult.to_encoded_arrow`.
         """
         if self._executor is None:
-            with collector_paused():
+            with collections_kept_young():
                 from zeptodb.sql import QueryExecutor
 
             self._executor = QueryExecutor(self)
@@ -357,7 +358,7 @@ class Pipeline(DirectQueries):
 
 
 _WARM_UP_LOCK = Lock()
-os.register_at_fork(  # a child that is forked while a kernel compiles would wait for the compiler for ever
+at_fork(  # a child that is forked while a kernel compiles would wait for the compiler for ever
     before=_WARM_UP_LOCK.acquire,
     after_in_parent=_WARM_UP_LOCK.release,
     after_in_child=_WARM_UP_LOCK.release,
@@ -382,7 +383,7 @@ def _symbols_in_words(table: Table) -> str:
 
 
 def _make_backend(name: str, config: PipelineConfig) -> Backend:
-    with collector_paused():
+    with collections_kept_young():
         from zeptodb.backends.available import make_backend  # and with it the kernels
 
     return make_backend(name, config)

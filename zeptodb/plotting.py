@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zeptodb.errors import BackendUnavailableError, InvalidInputError, UnknownColumnError, did_you_mean
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,7 +29,7 @@ _MOST_GAPS = 20_000  # more breaks of the axis would make the page slow to draw
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChartColumns:
     """Which columns a chart shows; None leaves the choice to the names and types.
 
@@ -83,7 +83,7 @@ def chart(
     return figure
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Layout:
     """Positions of the columns that are drawn; `volume` and `by` may be None."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 
 from zeptodb.backends.base import Backend
 from zeptodb.ingest.queue import QueueStats
+from zeptodb.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PipelineStats:
     """Counters of a Pipeline since it was made.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 import numpy as np
 
 from zeptodb.errors import AlreadyExistsError, InvalidInputError, InvalidTypeError, unknown_column
+from zeptodb.record import record
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -68,7 +69,7 @@ _DTYPES: dict[ColumnType, np.dtype[np.generic]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """One column of a schema: its name, its type, and whether it may hold NULL."""
 
@@ -77,7 +78,7 @@ class Field:
     is_nullable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schema:
     """The columns of a table in SQL order, and which of them are the symbol and the timestamp (None: has none).
 

@@ -21,6 +21,20 @@ assert result.raise_for_error().rows == [[1, 15015.0], [2, 15010.0]]
 assert list(result.to_numpy()) == ["symbol", "vwap(price, volume)"]
 assert len(pipeline.execute("SELECT price FROM trades ORDER BY price DESC LIMIT 2").raise_for_error()) == 2
 """
+LAST_TO_GO = """
+import gc, os
+
+def function(): pass
+
+class LastToGo:
+    def __call__(self): pass
+    def __del__(self, get=gc.get_objects, write=os.write, len=len, str=str, type=type, function=type(function)):
+        # Python's last collection is still to come; no module is left to import or to name anything.
+        modules = [str(held.__module__) for held in get() if type(held) is function]
+        write(1, str(len([name for name in modules if name.startswith("zeptodb")])).encode())
+
+os.register_at_fork(before=LastToGo())
+"""
 REPORT = "import sys, json; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
 
 
@@ -47,5 +61,43 @@ def test_an_answer_of_our_own_imports_nothing_of_what_duckdb_needs():
 
 def test_the_garbage_collector_is_left_as_it_was():
     for switch in ("enable", "disable"):
-        code = f"import gc; gc.{switch}()\n{ANSWER}\nassert gc.isenabled() is {switch == 'enable'}"
+        code = f"""
+import gc
+gc.{switch}()
+gc.set_threshold(900, 8, 7)
+{ANSWER}
+assert gc.isenabled() is {switch == "enable"}
+assert gc.get_threshold() == (900, 8, 7)
+"""
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_at_exit_modules_are_emptied_before_the_last_collection():
+    code = f"exec({LAST_TO_GO!r}, {{}})\n{ANSWER}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 20, "more than the functions that are called at forks"
+
+
+def test_after_the_imports_what_there_is_waits_for_a_full_collection():
+    code = f"""
+import gc
+gc.callbacks.append(lambda phase, found: phase == "stop" and collected.append(found["generation"]))
+collected = []
+{ANSWER}
+assert 2 not in collected
+assert gc.get_freeze_count() == 0
+assert len(gc.get_objects(generation=2)) > 10_000
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_the_program_has_frozen_stays_frozen():
+    code = f"""
+import gc
+class Node: pass
+gc.freeze()
+frozen = gc.get_freeze_count()
+{ANSWER}
+assert frozen * 0.9 < gc.get_freeze_count() <= frozen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

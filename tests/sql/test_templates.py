@@ -14,7 +14,7 @@ from tests.sql.fallback_host import Host
 from tests.sql.tables_to_compare import make_host
 from zeptodb.backends.cpu.backend import CpuBackend
 from zeptodb.sql import QueryExecutor, executor
-from zeptodb.sql.dialect import ZeptoDB
+from zeptodb.sql.dialect import DIALECT
 from zeptodb.sql.lifting import lift
 from zeptodb.sql.result import QueryResult
 
@@ -181,6 +181,6 @@ def test_another_literal_of_its_kind_is_read_as_one_token_in_its_place(fragments
 def tokens_of(text: str) -> list[tuple[int, str, str]]:
     """Start, text and kind of each token; none of a text that cannot be read."""
     try:
-        return [(token.start, token.text, token.token_type.name) for token in ZeptoDB().tokenize(text)]
+        return [(token.start, token.text, token.token_type.name) for token in DIALECT.tokenize(text)]
     except TokenError:
         return []

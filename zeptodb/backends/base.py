@@ -8,7 +8,7 @@ sum of the absolute terms, the same on every run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.backends.placement import Placement
 from zeptodb.errors import ZeptoError
+from zeptodb.record import record
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
@@ -59,7 +60,7 @@ class AggregateOp(Enum):
     __hash__ = object.__hash__  # in C; members are what they are
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Aggregate:
     """One aggregate column.
 
@@ -84,7 +85,7 @@ class Aggregate:
         return self._hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimeBucket:
     """Buckets of `width_ns` counted from `origin_ns`: floor also before the origin; empty buckets do not appear."""
 
@@ -92,7 +93,7 @@ class TimeBucket:
     origin_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ranges:
     """Row ranges to scan: rows `starts[i]` (inclusive) to `ends[i]` (exclusive) of segment `segments[i]`.
 
@@ -111,7 +112,7 @@ class Ranges:
         return int((self.ends - self.starts).sum())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan:
     """Rows of a snapshot: those in `ranges` for which `predicate` is true (None: all)."""
 
@@ -120,7 +121,7 @@ class Scan:
     predicate: Expression | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateScan:
     """Aggregates of a scan by symbol, by time bucket, by further keys, by several of these, or over everything.
 
@@ -139,7 +140,7 @@ class AggregateScan:
     keys: tuple[Expression, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SelectScan:
     """The values of `outputs` for the rows of a scan, in the order of the ranges and of time within one.
 
@@ -152,7 +153,7 @@ class SelectScan:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TopScan:
     """The values of `outputs` for those rows of a scan that can come first when sorted by `key`.
 
@@ -172,7 +173,7 @@ class TopScan:
     max_rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsofJoin:
     """Each row of `left` with the row of `right` of the same symbol that is nearest in time.
 
@@ -213,7 +214,7 @@ class WindowOp(Enum):
     __hash__ = object.__hash__  # in C; members are what they are
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WindowFunction:
     """A value per row, from the rows of a range up to it.
 
@@ -237,7 +238,7 @@ class WindowFunction:
     alpha: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WindowScan:
     """The values of `outputs` for the rows of a scan, in the order of the ranges and of time within one.
 
@@ -248,7 +249,7 @@ class WindowScan:
     outputs: tuple[Expression | WindowFunction, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Vector:
     """One column of a result.
 
@@ -275,7 +276,7 @@ def can_be_summarized(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateResult:
     """What an AggregateScan returns.
 
@@ -294,7 +295,7 @@ class AggregateResult:
     summarized_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capabilities:
     """What a backend can run; the planner falls back to DuckDB for the rest and gives the reason.
 

@@ -8,10 +8,11 @@ leaves int64 raises `ArithmeticOverflowError`, so that the planner's caller can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Literal
 
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 ComparisonOp = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -28,7 +29,7 @@ class Kind(Enum):
     __hash__ = object.__hash__  # in C; members are what they are
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColumnRef:
     """The value of column `index` of the table's schema. A symbol column reads as its segment's symbol (or code)."""
 
@@ -43,7 +44,7 @@ class ColumnRef:
         return Kind.BOOL if self.type is ColumnType.BOOL else Kind.INT
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Constant:
     """A value known before the scan; None is NULL of the given kind. 0.0 and -0.0 are different constants."""
 
@@ -66,7 +67,7 @@ class Constant:
         return self.kind, None, repr(float(self.value))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ToFloat:
     """An INT expression as float64 (rounded to nearest)."""
 
@@ -78,7 +79,7 @@ class ToFloat:
         return Kind.FLOAT
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arithmetic:
     """`left op right`, both of the same kind; "/" wants FLOAT and gives FLOAT, "//" and "%" want INT.
 
@@ -96,7 +97,7 @@ class Arithmetic:
         return self.left.kind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bucket:
     """Floor of an INT expression to `origin + a multiple of width` (xbar, date_trunc); also before the origin."""
 
@@ -110,7 +111,7 @@ class Bucket:
         return Kind.INT
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Comparison:
     """`left op right`, both of the same kind; NULL when either side is NULL."""
 
@@ -124,7 +125,7 @@ class Comparison:
         return Kind.BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InList:
     """Whether `argument` (INT or FLOAT) equals one of `values`; a NULL argument gives NULL."""
 
@@ -137,7 +138,7 @@ class InList:
         return Kind.BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Logical:
     """AND / OR of two booleans with Kleene's rules for NULL."""
 
@@ -160,7 +161,7 @@ class Logical:
         return Kind.BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Not:
     """Negation; NULL stays NULL."""
 
@@ -172,7 +173,7 @@ class Not:
         return Kind.BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IsNull:
     """Whether the argument is NULL; never NULL itself."""
 
@@ -184,7 +185,7 @@ class IsNull:
         return Kind.BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """Stands for the `position`-th number of a predicate in what backends keep of it; no operator holds any."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from zeptodb.backends.base import (
 from zeptodb.backends.expression import Bucket, ColumnRef, Expression, Kind
 from zeptodb.backends.program import may_be_null
 from zeptodb.backends.results import nullable_columns, result_type
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ MAX_GROUPS = 1 << 17
 """Most places of the dense table."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Key:
     """One key and the places of its values: (value - least) // width, NULL after all others.
 

@@ -6,13 +6,12 @@ for any number of threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.program import BLOCK_ROWS
 from zeptodb.jit import kernel
+from zeptodb.record import record
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -25,7 +24,7 @@ _ONE_MORSEL = np.arange(2, dtype=np.int64)
 _NO_MORSELS = np.zeros(1, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pieces:
     """Pieces in the order of their ranges.
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from zeptodb.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Estimate:
     """What an operator is expected to take on one engine.
 
@@ -28,7 +30,7 @@ class Estimate:
     work: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """The engine of one operator.
 

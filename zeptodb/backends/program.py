@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from zeptodb.backends.expression import (
     Parameter,
     ToFloat,
 )
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -94,7 +95,7 @@ _LOADS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BoolToInt:
     """A BOOL expression as 0 or 1."""
 
@@ -106,7 +107,7 @@ class BoolToInt:
         return Kind.INT
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NullWhereNull:
     """`argument`, but NULL also where `other` is NULL."""
 

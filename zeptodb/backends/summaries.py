@@ -8,7 +8,6 @@ the whole tiles are kept apart, as a prefix that is continued tile by tile, whic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from threading import Lock
 from weakref import WeakKeyDictionary, WeakSet
@@ -32,6 +31,7 @@ from zeptodb.backends.summary_store import (
     fold_nothing,
     stretches,
 )
+from zeptodb.forks import at_fork
 from zeptodb.storage.history import Origin
 from zeptodb.storage.snapshot import Snapshot
 
@@ -155,7 +155,7 @@ def _reset_all() -> None:
         summaries._reset()
 
 
-os.register_at_fork(after_in_child=_reset_all)  # another thread may have held a lock, half-way through a change
+at_fork(after_in_child=_reset_all)  # another thread may have held a lock, half-way through a change
 
 
 def _compute(plan: SummarizedPlan, missing: Missing, accumulate: Accumulate) -> Computed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from zeptodb.backends.pieces import PIECE_ROWS, as_words
 from zeptodb.backends.primitives import FIRST, LAST, ROWS, SLOTS, Plan
 from zeptodb.backends.program import Node
 from zeptodb.backends.summary_fold import FOLDED, KNOWN_ROWS, NO_PLACE, PREFIX_ROWS, WORDS, fold
+from zeptodb.record import record
 from zeptodb.storage.snapshot import Snapshot
 
 Int64Array = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ _CLOSED = np.zeros(0, dtype=np.int64)
 _NOTHING = np.zeros((0, 0), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SummarizedPlan:
     """A plan over plain columns whose partial results are kept.
 
@@ -63,7 +63,7 @@ class SummarizedPlan:
         return cls(plan, kept, foldable, *slots)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Missing:
     """Pieces of ranges whose partial results are not known.
 

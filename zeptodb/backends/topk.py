@@ -8,7 +8,7 @@ the kernels of aggregation; only what reaches the bound is looked at again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from zeptodb.backends.base import (
 from zeptodb.backends.expression import Comparison, ComparisonOp, Constant, Expression, IsNull, Logical, Not
 from zeptodb.backends.program import BLOCK_ROWS, may_be_null
 from zeptodb.backends.results import nullable_columns
+from zeptodb.record import record
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -41,7 +42,7 @@ _PIECE_ROWS = (16 * BLOCK_ROWS, 4 * BLOCK_ROWS, BLOCK_ROWS)
 """Lengths of pieces, the longest that gives enough of them being taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operators:
     """What a backend does it with.
 
@@ -69,7 +70,7 @@ def top(operators: Operators, operation: TopScan) -> tuple[Vector, ...]:
     return found if len(found[0].values) >= operation.limit else _joined(found, nulls)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Bound:
     """A key that at least as many rows reach as are wanted.
 
@@ -83,7 +84,7 @@ class _Bound:
     reaching: Ranges
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Search:
     """Finds the first rows of one TopScan."""
 

@@ -6,14 +6,13 @@ The constants belong to the kernels of `cpu/rolling.py`, so that this file count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Vector, WindowFunction, WindowOp
 from zeptodb.backends.expression import Expression, Kind, ToFloat
 from zeptodb.backends.results import result_type
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -42,7 +41,7 @@ EXTREME_FLOAT = 11
 """What becomes of a state (TILES: it is kept): SUM_INT is the sum's lowest 64 bits, SUM_INT_HIGH those above."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recipe:
     """How kernels compute an aggregate of frames.
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zeptodb.errors import InvalidInputError, ZeptoError
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class AnswersDifferError(ZeptoError):
     """Two engines gave different answers to the same question, so that their times mean nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Contender:
     """One engine's way of doing the work.
 
@@ -49,7 +49,7 @@ class Contender:
     prepare: Callable[[], object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timing:
     """Seconds that one call took, one entry per run."""
 

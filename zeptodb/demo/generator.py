@@ -7,13 +7,13 @@ other and with quotes. A symbol has at most one quote per stamp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import InvalidInputError
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ REPORT_DELAY_US = 2_000.0  # mean time from a quote to the stamp of a trade agai
 _TIME_BITS = 36  # enough for the microseconds of a session
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Quotes:
     """Quotes in the order (symbol, day, time): codes of symbols, stamps in ns, whole ticks, shares."""
 

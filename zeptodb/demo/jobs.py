@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -13,7 +14,7 @@ BAR_WIDTH_NS = 300_000_000_000
 ASOF_COLUMNS = ("symbol", "timestamp", "price", "bid", "ask")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """One question in three dialects.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zeptodb.demo import environment
@@ -13,6 +12,7 @@ from zeptodb.demo.rivals import Rivals
 from zeptodb.demo.text_table import format_ratio, format_seconds, format_table
 from zeptodb.demo.ticks import Ticks
 from zeptodb.pipeline import Pipeline
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ SHOWN_SYMBOLS = 8
 SHOWN_BARS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """A job's answer, its times (ZeptoDB, DuckDB, polars) and which engine of ZeptoDB ran it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,14 @@ from zeptodb.demo.comparison import Contender
 from zeptodb.demo.contenders import duckdb_sql, polars_lazy
 from zeptodb.demo.jobs import Job
 from zeptodb.demo.ticks import Ticks
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rivals:
     """The other engines, loaded.
 

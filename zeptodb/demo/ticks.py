@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zeptodb.errors import InvalidInputError, InvalidTypeError, did_you_mean
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,7 @@ QUOTE_COLUMNS = ("timestamp", "symbol", "bid", "ask")
 QUOTES_PER_TRADE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ticks:
     """Trades (timestamp, symbol, price, size) and, unless None, quotes (timestamp, symbol, bid, ask) as Arrow tables.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -177,6 +176,8 @@ def _integers_to_float(dtype: type[np.floating[Any]], bits: int) -> _Fitter:
 
 def decimals_to_float64(values: Values, label: str) -> npt.NDArray[np.float64]:
     """Decimals as the nearest float64, from which the same decimal can be read back; else LossyConversionError."""
+    from fractions import Fraction
+
     decimals = values.data
     if not isinstance(decimals, Decimals):
         raise InvalidTypeError(f"{label} does not hold decimals.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from zeptodb.errors import InvalidInputError, InvalidTypeError
 from zeptodb.ingest.libraries import imported
 from zeptodb.ingest.read import read
 from zeptodb.ingest.values import Values
+from zeptodb.record import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Frame:
     """Named columns of one length.
 

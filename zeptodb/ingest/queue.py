@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue as standard_queue
 import threading
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass
 from itertools import repeat, starmap
 from typing import Literal, Protocol
 
 from zeptodb.errors import PipelineStoppedError, ZeptoError
+from zeptodb.forks import at_fork
 from zeptodb.ingest.tick import (
     TICK_WIDTH,
     Tick,
@@ -24,6 +23,7 @@ from zeptodb.ingest.tick import (
     groups_of,
     tick_batch,
 )
+from zeptodb.record import record
 from zeptodb.storage.batch import Receipt
 
 MIN_CALLER_BATCH = 4_096
@@ -48,7 +48,7 @@ class TickTables(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueueStats:
     """Counters of a queue.
 
@@ -65,7 +65,7 @@ class QueueStats:
     last_ingest_latency_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Attempt:
     """An append under way: its receipt, and what is in flight and settled once it has succeeded."""
 
@@ -381,4 +381,4 @@ def _after_fork_in_child() -> None:
         _LOCKED_FOR_FORK.pop()._make_locks()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

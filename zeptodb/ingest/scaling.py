@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from zeptodb.errors import InvalidInputError, InvalidTypeError, LossyConversionError
 from zeptodb.ingest.values import Decimals, Values, first_row
 from zeptodb.jit import inline, kernel, pointer_float64
+from zeptodb.record import record
 from zeptodb.types import INT64_MAX, INT64_MIN
 
 TOLERANCE = 1e-6
@@ -26,7 +25,7 @@ _SUGGESTED_SCALE_DIGITS = 12
 _SUGGESTED_LIMIT = 2.0**46  # above, the tolerance of 2 ulp would hold almost any number for whole
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scaling:
     """By what the values of a column are multiplied, and which parameter of the caller said so (None: none can)."""
 
@@ -149,7 +148,7 @@ def integers_to_int64(values: Values, scaling: Scaling, label: str) -> npt.NDArr
     whole = np.ascontiguousarray(data, dtype=np.int64)
     if scaling.factor == 1:
         return whole
-    return _rational_to_int64(whole, Fraction(scaling.factor), 0, scaling, label)
+    return _rational_to_int64(whole, 0, scaling, label)
 
 
 def decimals_to_int64(values: Values, scaling: Scaling, label: str) -> npt.NDArray[np.int64]:
@@ -157,14 +156,14 @@ def decimals_to_int64(values: Values, scaling: Scaling, label: str) -> npt.NDArr
     decimals = values.data
     if not isinstance(decimals, Decimals):
         raise InvalidTypeError(f"{label} does not hold decimals.")
-    return _rational_to_int64(decimals.unscaled, Fraction(scaling.factor), decimals.digits, scaling, label)
+    return _rational_to_int64(decimals.unscaled, decimals.digits, scaling, label)
 
 
-def _rational_to_int64(
-    unscaled: npt.NDArray[Any], factor: Fraction, digits: int, scaling: Scaling, label: str
-) -> npt.NDArray[np.int64]:
+def _rational_to_int64(unscaled: npt.NDArray[Any], digits: int, scaling: Scaling, label: str) -> npt.NDArray[np.int64]:
     """`unscaled x factor / 10^digits` in integer arithmetic."""
-    ratio = factor / 10**digits
+    from fractions import Fraction
+
+    ratio = Fraction(scaling.factor) / 10**digits
     if ratio.denominator != 1:
         if ratio.denominator > INT64_MAX:
             unscaled = unscaled.astype(object)
@@ -173,7 +172,7 @@ def _rational_to_int64(
             row = first_row(inexact)
             value = decimal_text(int(unscaled[row]), digits)
             raise LossyConversionError(
-                f"{label}, row {row}: {value} x {float(factor):g} is not a whole number. "
+                f"{label}, row {row}: {value} x {float(scaling.factor):g} is not a whole number. "
                 f"{_advice(_decimal_scale_digits(unscaled, digits), scaling)}."
             )
         unscaled = unscaled // ratio.denominator
@@ -183,7 +182,7 @@ def _rational_to_int64(
         row = first_row(outside)
         raise InvalidInputError(
             f"{label}, row {row}: {int(unscaled[row]) * ratio.numerator} is out of int64 ({INT64_MIN} to {INT64_MAX}) "
-            f"after multiplication by {float(factor):g}; use a smaller scale."
+            f"after multiplication by {float(scaling.factor):g}; use a smaller scale."
         )
     return np.ascontiguousarray((unscaled * ratio.numerator), dtype=np.int64)
 

@@ -23,6 +23,9 @@ except ImportError:  # no such locks on this system: at worst two processes comp
     fcntl = None  # type: ignore[assignment]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+WITHOUT_KERNELS = frozenset({"__pycache__", "demo", "server", "sql"})
+"""Folders of which no file names `zeptodb.jit`: more than half of all."""
+
 _SUFFIX = ".kernel"
 _CHECKSUM_BYTES = 4
 _LENGTH_BYTES = 8
@@ -47,7 +50,7 @@ def _digest_of_sources() -> str:
     notes = [root / "kernels" / f"sources-{_short_digest(str(_PACKAGE))}" for root in cache_roots()]
     for note in notes:
         with suppress(OSError, ValueError):
-            known, digest = note.read_text("ascii").split()
+            known, digest = note.read_text("utf-8").split()
             if known == state:
                 return digest
     digest = _read_and_digest([path for path, _ in files])
@@ -60,12 +63,12 @@ def _digest_of_sources() -> str:
 
 
 def _files_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Path and state of every Python file below a folder."""
+    """Path and state of every Python file below a folder that may hold kernels."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".py"):
                 yield entry.path, entry.stat()
-            elif entry.name != "__pycache__" and entry.is_dir():
+            elif entry.name not in WITHOUT_KERNELS and entry.is_dir():
                 yield from _files_in(Path(entry.path))
 
 

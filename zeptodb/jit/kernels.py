@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar, cast
 
+from zeptodb.forks import at_fork
 from zeptodb.jit import cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _LOCK = RLock()
 """Held while a kernel is compiled or loaded: once per process."""
 
-os.register_at_fork(  # a child that is forked while a kernel compiles would wait for the compiler for ever
+at_fork(  # a child that is forked while a kernel compiles would wait for the compiler for ever
     before=_LOCK.acquire,
     after_in_parent=_LOCK.release,
     after_in_child=_LOCK.release,

@@ -32,6 +32,7 @@ _OBJECTS: list[bytes] = []
 _DEFINITIONS: list[_MethodDefinition] = []
 
 
+@cache
 def processor() -> tuple[str, str]:
     """Name and features of this processor, as LLVM knows them."""
     try:

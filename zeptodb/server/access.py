@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from sqlglot import exp
 
 from zeptodb.errors import ZeptoError
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.statement import Kind
 from zeptodb.server.translate import parse_clickhouse
@@ -27,7 +27,7 @@ _ALLOWED: dict[Role, frozenset[Kind]] = {
 _TABLE_FUNCTIONS = frozenset(("range", "generate_series", "unnest", "generateseries"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grant:
     """The rights of a request.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from zeptodb.backends import control
 from zeptodb.backends.control import Control
 from zeptodb.errors import ZeptoError
 from zeptodb.pipeline import Pipeline
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure, failure_of
 from zeptodb.server.running import RunningStatement
 from zeptodb.sql.dialect import parse
@@ -26,7 +26,7 @@ from zeptodb.storage.table import Table
 Timestamps = Literal["ns", "datetime"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Columns:
     """An answer's columns, and what was read for them."""
 

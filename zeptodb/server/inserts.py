@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from zeptodb.errors import ZeptoError, did_you_mean
 from zeptodb.pipeline import Pipeline
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.formats.input_binary import read_head, read_row_binary
 from zeptodb.server.formats.input_text import json_compact_each_row, json_each_row, read_values, separated
@@ -50,7 +50,7 @@ def read_rows(table: Table, data_format: str, columns: list[str], data: memoryvi
     return rows
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scales:
     """What prices and volumes are multiplied by."""
 

@@ -11,11 +11,11 @@ import re
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from zeptodb.errors import ConfigError, InvalidInputError, UnknownNameError
+from zeptodb.record import record
 from zeptodb.server.access import ROLES, Grant, Role
 
 PREFIX = "zepto_"
@@ -25,7 +25,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoredKey:
     """What is kept of a key.
 

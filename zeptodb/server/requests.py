@@ -6,13 +6,14 @@ import asyncio
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.compression import decompressed, too_large, unframed
 
@@ -23,7 +24,7 @@ UNFINISHED = b"INTERNAL EXCEPTION WHILE SERIALIZING"
 """What clickhouse-connect appends to an insert that it cannot finish."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What a request asks for beside its statement.
 
@@ -73,7 +74,7 @@ def options_of(request: Request, form: Mapping[str, str] | None = None, *, query
     )
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Body:
     """What came with a request: bytes, or a form."""
 

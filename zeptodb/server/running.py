@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event, Lock
 
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class RunningStatement:
     """One statement that was accepted and has not been answered yet.
 

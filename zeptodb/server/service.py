@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import pyarrow as pa
 
 from zeptodb.errors import ServerError
 from zeptodb.pipeline import Pipeline
+from zeptodb.record import record
 from zeptodb.server.access import Grant
 from zeptodb.server.catalog_statements import catalog_answer, query_to_describe
 from zeptodb.server.codes import Code, failure
@@ -32,7 +33,7 @@ from zeptodb.sql.limits import MAX_STATEMENT_BYTES
 from zeptodb.storage.table import Table
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What came of a statement: an answer and its format, or rows written."""
 
@@ -45,7 +46,7 @@ class Outcome:
     bytes_read: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """A statement's circumstances: what the request asks for, what its key may do, and its place in the list.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.statement import Token
 
@@ -15,7 +16,7 @@ DEFAULT_TIMEOUT_SECONDS = 60.0
 LONGEST_TIMEOUT_SECONDS = 3_600.0
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class _Session:
     settings: dict[str, str] = field(default_factory=dict)
     ends: float = 0.0

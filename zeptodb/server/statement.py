@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 
 Kind = Literal["read", "write", "define", "copy", "session", "kill"]
@@ -37,7 +37,7 @@ HEAD_BYTES = 64 * 1024
 """How far into a request the header of an INSERT may reach."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """A piece of a statement that is neither blank nor comment."""
 
@@ -71,7 +71,7 @@ def tokens(text: str, start: int = 0) -> Iterator[Token]:
         position = found.end()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statement:
     """A statement that is no INSERT with data.
 
@@ -90,7 +90,7 @@ class Statement:
     settings: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InsertData:
     """INSERT INTO table [(columns)] with data behind it.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
+from zeptodb.record import record
 from zeptodb.server.formats.types import clickhouse_name
 from zeptodb.server.running import RunningStatement
 from zeptodb.sql.arrow_columns import arrow_type
@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
 """Settings that clients ask for: the default of each, and its type."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What the tables and functions tell.
 

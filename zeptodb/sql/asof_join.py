@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
+from zeptodb.record import record
 from zeptodb.sql.pruning import conjuncts
 from zeptodb.sql.relations import Occurrence, Relation, Scope
 
 _FLIPPED: dict[type, type] = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Link:
     """An ASOF JOIN of two of our tables on symbol and time.
 
@@ -27,7 +28,7 @@ class Link:
     looks_back: bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JoinKeys:
     """Pairs (left column, right column) of the equalities and of the inequality, and the latter's direction."""
 

@@ -7,7 +7,6 @@ place, returns None, and goes on, so that one pass collects every reason.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, cast
 
@@ -23,6 +22,7 @@ from zeptodb.backends.expression import (
     Kind,
     Not,
 )
+from zeptodb.record import record
 from zeptodb.sql import constants
 from zeptodb.sql.bound import ALREADY_NOTED, Bound, BoundConstant, BoundExpression, Rejection, SqlType
 from zeptodb.sql.comparison import combine, compare, in_list
@@ -70,7 +70,7 @@ _SIDE_ARGUMENTS: dict[type[exp.Expr], set[str]] = {
 """Arguments of a node that the binder reads; any other one that is set is a reason."""
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Binder:
     """Binds expressions whose columns `resolve` knows.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import NamedTuple
 
 from zeptodb.backends.expression import Constant, Expression, InList, Kind
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 
@@ -124,7 +124,7 @@ ALREADY_NOTED = Rejection("")
 """A rejection whose reason stands in the list of reasons already."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StringCode(Constant):
     """The code of `text` in the dictionary of `column`; looked up when the plan runs, as codes come with the data."""
 
@@ -132,7 +132,7 @@ class StringCode(Constant):
     column: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StringCodeList(InList):
     """Membership of a code in the codes of `texts`; looked up when the plan runs."""
 

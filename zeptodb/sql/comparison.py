@@ -23,7 +23,7 @@ from zeptodb.types import ColumnType
 _FLIPPED: dict[ComparisonOp, ComparisonOp] = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-_NUMBER = re.compile(r"\s*[+-]?\d[\d_]*(\.\d*)?([eE][+-]?\d+)?\s*")
+_NUMBER = r"\s*[+-]?\d[\d_]*(\.\d*)?([eE][+-]?\d+)?\s*"
 """What DuckDB may read as a number, and more."""
 
 _WHOLE_NUMBERS = frozenset({SqlType.INTEGER, SqlType.BIGINT, SqlType.TIMESTAMP})
@@ -90,7 +90,7 @@ def _compare_strings(op: ComparisonOp, left: BoundExpression, right: Bound) -> B
 def _string_beside(other: BoundExpression, text: Bound) -> Rejection:
     """Why a string is not compared natively with something else; an error when it cannot be at all."""
     value = text.value if isinstance(text, BoundConstant) else None
-    if other.type.is_integer and isinstance(value, str) and not _NUMBER.fullmatch(value):
+    if other.type.is_integer and isinstance(value, str) and not re.fullmatch(_NUMBER, value):
         return Rejection(f"'{value}' is no number and is compared with integers.", is_error=True)
     return Rejection("a string is compared with something else")
 

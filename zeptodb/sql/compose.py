@@ -7,11 +7,12 @@ than DuckDB would be, becomes a leaf: DuckDB sees a small table in its place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlglot import exp
 
 from zeptodb.errors import ZeptoError
+from zeptodb.record import record
 from zeptodb.sql.duckdb_plan import Leaf
 from zeptodb.sql.joined_rows import JOINED
 from zeptodb.sql.parameters import Parameters, bind
@@ -77,7 +78,7 @@ def plan_in_parts(
     return Planned(None, reasons, is_volatile=moment, duckdb=duckdb)
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Composition:
     """A statement with native parts taken out.
 

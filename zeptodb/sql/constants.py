@@ -13,8 +13,9 @@ from zeptodb.types import INT64_MAX, INT64_MIN, NANOSECONDS_PER_SECOND
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 HUGEINT_MAX = 2**127 - 1
 
-_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_ISO = re.compile(
+# Patterns that `re` compiles for the first statement that needs them, and keeps.
+_NUMBER = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_ISO = (
     r"\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?"
     r"\s*(Z|[+-]\d{2}(?::?\d{2})?)?\s*"
 )
@@ -61,7 +62,7 @@ def number(text: str) -> BoundConstant | None:
     """A numeric literal: INTEGER, BIGINT or HUGEINT by size, DECIMAL with a point, DOUBLE with an exponent."""
     if len(text) < _LONG_DIGITS and text.isdecimal() and text.isascii():
         return integer(int(text))
-    if not _NUMBER.fullmatch(text):
+    if not re.fullmatch(_NUMBER, text):
         return None
     if "e" in text.lower():
         return BoundConstant(float(text), SqlType.DOUBLE)
@@ -81,7 +82,7 @@ def integer(value: int) -> BoundConstant | None:
 
 def timestamp_ns(text: str) -> int | None:
     """ns since the epoch of an ISO date or time (UTC unless it names an offset); None if it is none or beyond int64."""
-    match = _ISO.fullmatch(text)
+    match = re.fullmatch(_ISO, text)
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, zone = match.groups()

@@ -69,119 +69,124 @@ class SetAttribute(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "attribute": True}
 
 
-class ZeptoDB(DuckDB):
-    """DuckDB's dialect with tick words, in which EXPLAIN is a statement of its own and nothing is printed."""
+class _Tokenizer(DuckDB.Tokenizer):
+    """EXPLAIN starts a statement instead of swallowing the rest of the text."""
 
-    class Tokenizer(DuckDB.Tokenizer):
-        """EXPLAIN starts a statement instead of swallowing the rest of the text."""
+    KEYWORDS: ClassVar = {**DuckDB.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.DESCRIBE}
 
-        KEYWORDS: ClassVar = {**DuckDB.Tokenizer.KEYWORDS, "EXPLAIN": TokenType.DESCRIBE}
 
-    class Parser(DuckDBParser):
-        """Parses EXPLAIN, keeps the place of each `?`, and is quiet about statements that it hands on as a Command."""
+class _Parser(DuckDBParser):
+    """Parses EXPLAIN, keeps the place of each `?`, and is quiet about statements that it hands on as a Command."""
 
-        FUNCTIONS: ClassVar = {
-            name: build for name, build in DuckDBParser.FUNCTIONS.items() if name not in _GEO_FUNCTIONS
-        }
+    FUNCTIONS: ClassVar = {name: build for name, build in DuckDBParser.FUNCTIONS.items() if name not in _GEO_FUNCTIONS}
 
-        PLACEHOLDER_PARSERS: ClassVar = {
-            **DuckDBParser.PLACEHOLDER_PARSERS,
-            TokenType.PLACEHOLDER: lambda self: self._parse_question_mark(),
-        }
+    PLACEHOLDER_PARSERS: ClassVar = {
+        **DuckDBParser.PLACEHOLDER_PARSERS,
+        TokenType.PLACEHOLDER: lambda self: self._parse_question_mark(),
+    }
 
-        STATEMENT_PARSERS: ClassVar = {
-            **DuckDBParser.STATEMENT_PARSERS,
-            TokenType.DESCRIBE: lambda self: self._parse_explain_or_describe(),
-        }
+    STATEMENT_PARSERS: ClassVar = {
+        **DuckDBParser.STATEMENT_PARSERS,
+        TokenType.DESCRIBE: lambda self: self._parse_explain_or_describe(),
+    }
 
-        def _parse_table(self, *, joins: bool = False, **options: Any) -> exp.Expr | None:  # type: ignore[override]  # noqa: ANN401
-            table = super()._parse_table(joins=joins, **options)
-            if table is None or not self._is_at_sample():
-                return table
-            self._advance()
-            table.set("fraction", self._parse_unary())
-            if joins:
-                for join in self._parse_joins():
-                    table.append("joins", join)
+    def _parse_table(self, *, joins: bool = False, **options: Any) -> exp.Expr | None:  # type: ignore[override]  # noqa: ANN401
+        table = super()._parse_table(joins=joins, **options)
+        if table is None or not self._is_at_sample():
             return table
+        self._advance()
+        table.set("fraction", self._parse_unary())
+        if joins:
+            for join in self._parse_joins():
+                table.append("joins", join)
+        return table
 
-        def _parse_table_alias(self, *arguments: Any, **options: Any) -> exp.TableAlias | None:  # noqa: ANN401
-            if self._is_at_tick_join() or self._is_at_sample():
-                return None
-            return super()._parse_table_alias(*arguments, **options)
+    def _parse_table_alias(self, *arguments: Any, **options: Any) -> exp.TableAlias | None:  # noqa: ANN401
+        if self._is_at_tick_join() or self._is_at_sample():
+            return None
+        return super()._parse_table_alias(*arguments, **options)
 
-        def _parse_set_operations(self, this: exp.Expr | None) -> exp.Expr | None:
-            return this if self._is_at_tick_join() else super()._parse_set_operations(this)
+    def _parse_set_operations(self, this: exp.Expr | None) -> exp.Expr | None:
+        return this if self._is_at_tick_join() else super()._parse_set_operations(this)
 
-        def _parse_join(  # type: ignore[override]
-            self,
-            skip_join_token: bool = False,  # noqa: FBT001, FBT002
-            **options: Any,  # noqa: ANN401
-        ) -> exp.Join | None:
-            has_no_join = self._is_at_tick_join() and self._next.token_type is not TokenType.JOIN
-            return super()._parse_join(skip_join_token=skip_join_token or has_no_join, **options)
+    def _parse_join(  # type: ignore[override]
+        self,
+        skip_join_token: bool = False,  # noqa: FBT001, FBT002
+        **options: Any,  # noqa: ANN401
+    ) -> exp.Join | None:
+        has_no_join = self._is_at_tick_join() and self._next.token_type is not TokenType.JOIN
+        return super()._parse_join(skip_join_token=skip_join_token or has_no_join, **options)
 
-        def _parse_join_parts(self) -> tuple[Token | None, Token | None, Token | None]:
-            if not self._is_at_tick_join():
-                return super()._parse_join_parts()
+    def _parse_join_parts(self) -> tuple[Token | None, Token | None, Token | None]:
+        if not self._is_at_tick_join():
+            return super()._parse_join_parts()
+        self._advance()
+        return self._prev, None, None
+
+    def _parse_ddl_select(self) -> exp.Expr | None:
+        start = self._curr
+        query = super()._parse_ddl_select()
+        if query is not None:
+            query.meta["text"] = self._find_sql(start, self._prev)
+        return query
+
+    def _parse_alter_table_set(self) -> exp.Expr:  # type: ignore[override]
+        if self._match_text_seq("TTL"):
+            return self.expression(SetTimeToLive(this=exp.Literal.string(self._parse_length_of_time())))
+        if self._match_text_seq("ATTRIBUTE"):
+            column = self._parse_id_var()
+            return self.expression(SetAttribute(this=column, attribute=self._parse_id_var()))
+        return super()._parse_alter_table_set()
+
+    def _parse_length_of_time(self) -> str:
+        """`30 DAYS`, `'30 days'`, `INTERVAL '30 days'` or NONE, as text."""
+        self._match(TokenType.INTERVAL)
+        words = []
+        while self._curr:
             self._advance()
-            return self._prev, None, None
+            words.append(self._prev.text)
+        return " ".join(words)
 
-        def _parse_ddl_select(self) -> exp.Expr | None:
-            start = self._curr
-            query = super()._parse_ddl_select()
-            if query is not None:
-                query.meta["text"] = self._find_sql(start, self._prev)
-            return query
+    def _is_at_tick_join(self) -> bool:
+        """Whether AJ0, WINDOW, UNION or PLUS stands before JOIN here; after AJ0 the JOIN may be left out."""
+        if not self._is_word(TICK_JOINS):
+            return False
+        if self._next.token_type is TokenType.JOIN:
+            return True
+        return self._curr.text.upper() == "AJ0" and self._next.token_type in _NAMES
 
-        def _parse_alter_table_set(self) -> exp.Expr:  # type: ignore[override]
-            if self._match_text_seq("TTL"):
-                return self.expression(SetTimeToLive(this=exp.Literal.string(self._parse_length_of_time())))
-            if self._match_text_seq("ATTRIBUTE"):
-                column = self._parse_id_var()
-                return self.expression(SetAttribute(this=column, attribute=self._parse_id_var()))
-            return super()._parse_alter_table_set()
+    def _is_at_sample(self) -> bool:
+        return self._is_word(("SAMPLE",)) and self._next.token_type in _BEFORE_FRACTION
 
-        def _parse_length_of_time(self) -> str:
-            """`30 DAYS`, `'30 days'`, `INTERVAL '30 days'` or NONE, as text."""
-            self._match(TokenType.INTERVAL)
-            words = []
-            while self._curr:
-                self._advance()
-                words.append(self._prev.text)
-            return " ".join(words)
+    def _is_word(self, words: tuple[str, ...]) -> bool:
+        is_quoted = self._curr.token_type in (TokenType.IDENTIFIER, TokenType.STRING)
+        return not is_quoted and self._curr.text.upper() in words
 
-        def _is_at_tick_join(self) -> bool:
-            """Whether AJ0, WINDOW, UNION or PLUS stands before JOIN here; after AJ0 the JOIN may be left out."""
-            if not self._is_word(TICK_JOINS):
-                return False
-            if self._next.token_type is TokenType.JOIN:
-                return True
-            return self._curr.text.upper() == "AJ0" and self._next.token_type in _NAMES
+    ALTER_RENAME_REQUIRES_COLUMN = False
 
-        def _is_at_sample(self) -> bool:
-            return self._is_word(("SAMPLE",)) and self._next.token_type in _BEFORE_FRACTION
+    def _parse_question_mark(self) -> exp.Expr:
+        start = self._prev.start
+        placeholder = self.expression(exp.Placeholder())
+        placeholder.meta["start"] = start
+        return placeholder
 
-        def _is_word(self, words: tuple[str, ...]) -> bool:
-            is_quoted = self._curr.token_type in (TokenType.IDENTIFIER, TokenType.STRING)
-            return not is_quoted and self._curr.text.upper() in words
+    def _parse_explain_or_describe(self) -> exp.Expr:
+        if self._prev.text.upper() != "EXPLAIN":
+            return self._parse_describe()
+        analyze = bool(self._match_text_seq("ANALYZE"))
+        return self.expression(Explain(this=self._parse_statement(), analyze=analyze))
 
-        ALTER_RENAME_REQUIRES_COLUMN = False
+    def _warn_unsupported(self) -> None:
+        """Stay silent: whoever runs the Command says what it cannot do."""
 
-        def _parse_question_mark(self) -> exp.Expr:
-            start = self._prev.start
-            placeholder = self.expression(exp.Placeholder())
-            placeholder.meta["start"] = start
-            return placeholder
 
-        def _parse_explain_or_describe(self) -> exp.Expr:
-            if self._prev.text.upper() != "EXPLAIN":
-                return self._parse_describe()
-            analyze = bool(self._match_text_seq("ANALYZE"))
-            return self.expression(Explain(this=self._parse_statement(), analyze=analyze))
+DIALECT = DuckDB()
+"""DuckDB's dialect with tick words, in which EXPLAIN is a statement of its own and nothing is printed.
 
-        def _warn_unsupported(self) -> None:
-            """Stay silent: whoever runs the Command says what it cannot do."""
+A class of its own would do as well, but sqlglot makes three tokenizers for each, which takes longer than to parse.
+"""
+DIALECT.tokenizer_class = _Tokenizer
+DIALECT.parser_class = _Parser  # type: ignore[assignment]  # sqlglot's annotation says DuckDBParser itself
 
 
 def parse(text: str) -> list[exp.Expr]:
@@ -191,9 +196,9 @@ def parse(text: str) -> list[exp.Expr]:
     """
     depth = check_limits(text)
     with _parser_errors(text):
-        tokens = ZeptoDB().tokenize(text)
+        tokens = DIALECT.tokenize(text)
     with _parser_errors(text), room_for_depth(depth):
-        statements = [s for s in ZeptoDB().parser().parse(tokens, text) if s is not None]
+        statements = [s for s in DIALECT.parser().parse(tokens, text) if s is not None]
     statements = [s for s in statements if not isinstance(s, exp.Semicolon)]
     if not statements:
         raise QueryError("The statement is empty; give at least one SQL statement.")

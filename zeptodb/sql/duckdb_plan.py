@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from zeptodb.record import record
 from zeptodb.sql.plan import Plan
 from zeptodb.sql.relations import Bounds, Columns, EmaColumn
 from zeptodb.types import Schema
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leaf:
     """A part of a statement that runs natively and whose rows DuckDB is handed under a name.
 
@@ -22,7 +23,7 @@ class Leaf:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TableRead:
     """Rows of a table of ours that DuckDB reads as the table `view`.
 
@@ -48,7 +49,7 @@ class TableRead:
     emas: tuple[EmaColumn, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DuckdbPlan:
     """A statement that DuckDB runs over what native leaves left and over rows of our tables.
 

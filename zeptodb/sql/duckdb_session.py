@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from zeptodb.backends import control
+from zeptodb.forks import at_fork
 from zeptodb.sql.engine import Engine
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _after_fork() -> None:
     _of_parent_process.extend(connection for _, connection in _connections.values())
 
 
-os.register_at_fork(after_in_child=_after_fork)
+at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ decays by d per row, so that of earlier blocks the last two can be seen in a flo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 
 from sqlglot import exp, parse_one
 
 from zeptodb.errors import QueryError
+from zeptodb.record import record
 from zeptodb.sql.duckdb_names import name_of
 from zeptodb.sql.relations import Scope
 
@@ -39,7 +40,7 @@ def unfold(select: exp.Select, scope: Scope) -> None:
     _Unfolding(select, scope).run()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Call:
     """One ema over columns of the subquery."""
 
@@ -50,7 +51,7 @@ class _Call:
     order: list[exp.Ordered]
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class _Unfolding:
     select: exp.Select
     scope: Scope

@@ -6,11 +6,11 @@ What words mean is in `operators`, `tick_words` and `window_words`; what names m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 
 from sqlglot import exp
 
 from zeptodb.errors import QueryError, UnknownTableError
+from zeptodb.record import record
 from zeptodb.sql import asof_join, ema_columns, ema_windows, pruning, tick_joins, windows_by_name
 from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.operators import HANDLERS
@@ -25,7 +25,7 @@ ColumnsOf = Callable[[exp.Table], Columns]
 UnknownTable = Callable[[str], UnknownTableError]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Expansion:
     """A statement rewritten for DuckDB.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from sqlglot import exp
 
+from zeptodb.record import record
 from zeptodb.sql import duckdb_errors, duckdb_session, information_schema
 from zeptodb.sql.constants import now_ns
 from zeptodb.sql.duckdb_plan import DuckdbPlan, TableRead
@@ -33,7 +33,7 @@ class StaleReadError(Exception):
     """The table's schema is not the one that the plan was made for; prepare the statement again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FallbackAnswer:
     """What DuckDB returned.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlglot import exp
 
+from zeptodb.record import record
 from zeptodb.sql.bound import BoundConstant, BoundExpression, Rejection, SqlType
 from zeptodb.sql.join_planner import JoinPlanner
 from zeptodb.sql.naming import column_name
@@ -30,7 +29,7 @@ _SAME_IN_DUCKDB = (
 """Nodes that mean to DuckDB over int64 nanoseconds what they mean to us."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Column:
     """What the join hands over under a name of its own."""
 

@@ -46,7 +46,7 @@ KEYWORDS = frozenset(
 )
 """Every word of `duckdb_keywords()` of DuckDB 2.0, in lower case."""
 
-_PLAIN = re.compile(r"(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_]|[^\x00-\x7f])*")
+_PLAIN = r"(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_]|[^\x00-\x7f])*"
 
 
 def quoted(name: str) -> str:
@@ -55,6 +55,6 @@ def quoted(name: str) -> str:
     >>> quoted("price"), quoted("timestamp"), quoted("a b")
     ('price', '"timestamp"', '"a b"')
     """
-    if _PLAIN.fullmatch(name) and name.lower() not in KEYWORDS:
+    if re.fullmatch(_PLAIN, name) and name.lower() not in KEYWORDS:
         return name
     return '"' + name.replace('"', '""') + '"'

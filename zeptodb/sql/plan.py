@@ -7,11 +7,12 @@ An operator of a plan leaves columns, called slots; `Finish` computes the answer
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zeptodb.backends.base import Aggregate, TimeBucket, WindowFunction
 from zeptodb.backends.expression import ColumnRef, Expression
+from zeptodb.record import record
 from zeptodb.types import ColumnType, Schema
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Reason(NamedTuple):
     is_error: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TableScan:
     """Which rows of a table to read.
 
@@ -169,7 +170,7 @@ class JoinedPlan(NamedTuple):
 Plan = SelectPlan | WindowPlan | AggregatePlan | JoinPlan | JoinedPlan
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Planned:
     """What the planner makes of a SELECT.
 

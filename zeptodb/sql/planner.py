@@ -5,13 +5,12 @@ from __future__ import annotations
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
-from zeptodb.sql import constants, windows_by_name
+from zeptodb.sql import constants
 from zeptodb.sql.aggregate_planner import AggregatePlanner
 from zeptodb.sql.plan import Plan, Planned, Reason
 from zeptodb.sql.row_planner import plan_rows
 from zeptodb.sql.select_statement import SelectStatement
 from zeptodb.sql.sources import Source, source_of
-from zeptodb.sql.window_planner import WindowPlanner
 from zeptodb.storage.catalog import Catalog
 
 
@@ -45,6 +44,8 @@ def _with_windows_spelled_out(select: exp.Select) -> exp.Select:
     unnamed = [item for item in select.expressions if not isinstance(item, exp.Alias)]
     if any(window.args.get("alias") for item in unnamed for window in item.find_all(exp.Window)):
         return select
+    from zeptodb.sql import windows_by_name
+
     copy = select.copy()
     windows_by_name.spell_out(copy)
     return copy
@@ -72,6 +73,8 @@ def _plan_select(statement: SelectStatement, catalog: Catalog) -> Plan | None:
     if is_aggregated or distinct is not None:
         return AggregatePlanner(statement, sources[0]).plan()
     if statement.has_windows():
+        from zeptodb.sql.window_planner import WindowPlanner
+
         return WindowPlanner(statement, sources[0]).plan()
     return plan_rows(statement, sources[0])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from zeptodb.backends.expression import ColumnRef, Comparison, Constant, Expression, InList, Logical
+from zeptodb.record import record
 from zeptodb.sql.bound import BoundConstant, BoundExpression, StringCode, StringCodeList
 from zeptodb.sql.plan import Symbol, TableScan
 from zeptodb.types import INT64_MAX, INT64_MIN, Schema
@@ -14,7 +14,7 @@ LOOKED_UP = ("symbol = x", "symbol IN (list)", "OR of these", "comparisons of th
 """Parts of WHERE that `table_scan` turns into lookups of symbols and binary searches of times."""
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class _Condition:
     """The parts found so far."""
 

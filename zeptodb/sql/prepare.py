@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 
 from sqlglot import exp
 
 from zeptodb.errors import UnknownTableError, unknown_table
+from zeptodb.record import record
 from zeptodb.sql import duckdb_errors, information_schema
 from zeptodb.sql.duckdb_plan import DuckdbPlan, Leaf, TableRead
 from zeptodb.sql.expand import ColumnsOf, Expansion, FindTable, expand, no_columns
@@ -101,7 +101,7 @@ def _unknown_table(name: str, tables: Sequence[str], text: str) -> UnknownTableE
     return UnknownTableError(pointed(str(error), text, duckdb_errors.place_of(name, text)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Views:
     by_name: dict[str, Occurrence]
     are_plain: bool
@@ -154,7 +154,7 @@ def _read(view: str, occurrence: Occurrence, wanted: _Wanted) -> TableRead:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Wanted:
     """Which columns a statement can name: those in `names` (lower case), or all."""
 

@@ -8,12 +8,13 @@ expression of kind OTHER is left to DuckDB as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Literal
 
 from sqlglot import exp
 
+from zeptodb.record import record
 from zeptodb.types import ColumnType, Schema
 
 
@@ -49,7 +50,7 @@ Columns = tuple[OutputColumn, ...] | None
 """Names and kinds of a relation's columns; None: unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bounds:
     """Which rows a statement can need from one occurrence of a table: symbols (None: all) and from <= time < to."""
 
@@ -58,7 +59,7 @@ class Bounds:
     to_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EmaColumn:
     """A hidden column of a table: the exponential moving average of another one by symbol, in the order of time."""
 
@@ -67,7 +68,7 @@ class EmaColumn:
     alpha: float
 
 
-@dataclass(eq=False)
+@record(frozen=False, eq=False)
 class Occurrence:
     """One place in a statement where one of our tables is read.
 
@@ -95,7 +96,7 @@ class Occurrence:
     is_wrapped: bool = False
 
 
-@dataclass(eq=False)
+@record(frozen=False, eq=False)
 class WindowJoin:
     """A WINDOW JOIN: aggregates of the right rows that match a left row.
 
@@ -108,7 +109,7 @@ class WindowJoin:
     query: exp.Select
 
 
-@dataclass(eq=False)
+@record(frozen=False, eq=False)
 class Relation:
     """One item of a FROM clause.
 
@@ -171,7 +172,7 @@ class Relation:
         return self.columns[index][0] if index >= 0 else None
 
 
-@dataclass(eq=False)
+@record(frozen=False, eq=False)
 class Scope:
     """The names visible at one place of a statement.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
 
 from zeptodb.backends.control import Control
 from zeptodb.errors import AlreadyExistsError
+from zeptodb.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunningQuery:
     """A statement that ran when it was asked about.
 

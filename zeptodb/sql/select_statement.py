@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
 from zeptodb.backends.expression import ColumnRef
+from zeptodb.record import record
 from zeptodb.sql.binder import Binder, ColumnResolver
 from zeptodb.sql.bound import ALREADY_NOTED, SQL_TYPES, Bound, BoundConstant, BoundExpression, Rejection
 from zeptodb.sql.naming import column_name
@@ -27,7 +28,7 @@ CLAUSES = {
 _AGGREGATE_FUNCTIONS = frozenset({"vwap", "mean"})
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class SelectStatement:
     """What the planners of one SELECT share.
 

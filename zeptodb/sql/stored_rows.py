@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 from zeptodb.backends.expression import ColumnRef
+from zeptodb.record import record
 from zeptodb.sql import native
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.export import ViewLease
@@ -19,7 +18,7 @@ MIN_ROWS = 65_536
 """Fewer rows are gathered sooner than their segments are looked up one by one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoredRows:
     """Columns over stored rows: one chunk per segment, symbols and strings dictionary-coded, times int64 ns.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from zeptodb.backends.base import (
     Vector,
     WindowScan,
 )
+from zeptodb.record import record
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.workers import Workers
@@ -31,7 +32,7 @@ Answer = TypeVar("Answer")
 Int64Array = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """One operator that has run: on which engine, how many rows it left, and for how long (others within left out)."""
 
@@ -41,7 +42,7 @@ class Step:
     microseconds: float
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Trace:
     """The operators of one statement, in the order in which they ended."""
 

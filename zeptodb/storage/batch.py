@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Strings:
     """Strings as codes into their own list of distinct values; the code of a NULL is -1."""
 
@@ -43,7 +43,7 @@ class Receipt:
         return self._is_marked
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColumnBatch:
     """Rows to append, one entry per field of the table's schema and in its order.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import RLock
 from typing import TypeVar
 
 from zeptodb.errors import AlreadyExistsError, InvalidInputError, InvalidTypeError, unknown_table
+from zeptodb.record import record
 from zeptodb.storage.log import ChangeLog
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.table import Table
@@ -16,7 +16,7 @@ from zeptodb.types import Schema
 Made = TypeVar("Made", bound=Table)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class View:
     """A query under a name.
 

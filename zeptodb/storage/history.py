@@ -5,10 +5,12 @@ Appending never moves a visible row; merging late rows does, from the first disp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
+
+from zeptodb.record import record
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -21,7 +23,7 @@ class Origin:
     __slots__ = ("__weakref__",)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Moves:
     """Row `first_rows[i]` of segment `segments[i]` and those behind it moved in merge number `merges[i]`."""
 
@@ -45,7 +47,7 @@ class _Moves:
         return _Moves(merges, segments, first_rows)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class History:
     """The merges of late rows that a table's contents have seen; immutable, so that snapshots can share it.
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.record import record
 from zeptodb.storage.batch import Receipt
 from zeptodb.storage.blocks import BlockAllocator
 from zeptodb.storage.directory import put_entries
 from zeptodb.storage.history import History
-from zeptodb.storage.late import Merge
 from zeptodb.storage.memory import HostMemory
 from zeptodb.storage.placing import Placer, enlarged
 from zeptodb.storage.reclaim import Pin, Reclaimer
@@ -29,11 +29,14 @@ from zeptodb.storage.room import Room
 from zeptodb.storage.rows import Rows
 from zeptodb.storage.workers import Workers
 
+if TYPE_CHECKING:
+    from zeptodb.storage.late import Merge
+
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """What becomes visible together; only values that are there afterwards, so that it can be done twice.
 

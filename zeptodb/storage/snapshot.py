@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from zeptodb.record import record
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.history import History
 from zeptodb.types import Schema
@@ -17,7 +18,7 @@ from zeptodb.types import Schema
 Int64Array = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@record
 class Snapshot:
     """The segments of one table as they were when the snapshot was taken.
 
@@ -76,10 +77,21 @@ class Snapshot:
         return np.array(sorted(range(len(self.symbols)), key=lambda s: names[self.symbols[s]]), dtype=np.int64)
 
     def released_by(self, release: Callable[[], None]) -> Snapshot:
-        """The same snapshot under another pin; `dataclasses.replace` takes ten times as long."""
-        twin = object.__new__(Snapshot)
-        twin.__dict__.update(self.__dict__, release=release)
-        return twin
+        """The same snapshot under another pin; `dataclasses.replace` takes several times as long."""
+        return Snapshot(
+            self.name,
+            self.schema,
+            self.symbols,
+            self.lengths,
+            self.addresses,
+            self.validity,
+            self.dictionaries,
+            self.version,
+            self.history,
+            release,
+            self.retake,
+            self.derived,
+        )
 
     def close(self) -> None:
         """Give the memory back to the table; the snapshot must not be read afterwards."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.errors import InvalidInputError, InvalidTypeError
+from zeptodb.forks import at_fork
 from zeptodb.storage.batch import ColumnBatch, Strings, null_column
 from zeptodb.storage.dictionary import Dictionary
 from zeptodb.storage.log import ChangeLog
@@ -43,7 +43,7 @@ def _thaw_tables() -> None:
     _FORK.close()
 
 
-os.register_at_fork(before=_freeze_tables, after_in_parent=_thaw_tables, after_in_child=_thaw_tables)
+at_fork(before=_freeze_tables, after_in_parent=_thaw_tables, after_in_child=_thaw_tables)
 
 
 class Table:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.storage.directory import entries_of, place_ends
-from zeptodb.storage.late import Merge, find_positions
-from zeptodb.storage.ordering import order_rows
 from zeptodb.storage.placing import Placement
 from zeptodb.storage.room import Room
 from zeptodb.storage.rows import Rows, concatenate
 from zeptodb.storage.scatter import MORSEL_ROWS, scatter_rows
 from zeptodb.storage.segments import Change, Segments
+
+if TYPE_CHECKING:
+    from zeptodb.storage.late import Merge
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -202,6 +205,10 @@ class SegmentWriter:
 
         Segments whose displaced rows are in use are to be copied, or, unless `may_copy`, the answer is None.
         """
+        # Few batches are late, and a process's first answer waits for its imports.
+        from zeptodb.storage.late import Merge, find_positions
+        from zeptodb.storage.ordering import order_rows
+
         segments = self.segments
         if rows.times is None:
             raise AssertionError("rows without times are never late")

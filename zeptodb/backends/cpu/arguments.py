@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends.base import Scan, Vector
 from zeptodb.backends.cpu.columns import address_of
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
+from zeptodb.record import record
 from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
@@ -17,7 +16,7 @@ Int64Array = npt.NDArray[np.int64]
 _IN_PLACE = frozenset({ColumnType.INT64, ColumnType.TIMESTAMP_NS, ColumnType.FLOAT64})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Argument:
     """One value per row, range by range.
 

@@ -20,6 +20,7 @@ from zeptodb.backends.base import (
     SelectScan,
     TopScan,
     Vector,
+    WindowOp,
     WindowScan,
 )
 from zeptodb.backends.cpu.aggregate import aggregate
@@ -28,8 +29,6 @@ from zeptodb.backends.cpu.memory import AnonymousMemory
 from zeptodb.backends.cpu.pool import ROW_THRESHOLD, WorkerPool
 from zeptodb.backends.cpu.search import find_intervals
 from zeptodb.backends.cpu.select import select
-from zeptodb.backends.cpu.warm_up import start_second_process, warm_up
-from zeptodb.backends.cpu.window import WINDOWS, window
 from zeptodb.backends.pieces import as_words
 from zeptodb.backends.summaries import SUMMARIZED, Summaries, compile_kernels
 from zeptodb.storage.memory import HostMemory
@@ -71,7 +70,7 @@ class CpuBackend:
             frozenset(AggregateOp),
             frozenset({AggregateScan, SelectScan, TopScan, AsofJoin, WindowScan}),
             SUMMARIZED if summaries else frozenset(),
-            WINDOWS,
+            frozenset(WindowOp),
         )
         self._pool = WorkerPool(threads, row_threshold=row_threshold)
 
@@ -142,6 +141,8 @@ class CpuBackend:
 
     def window(self, operation: WindowScan) -> tuple[Vector, ...]:
         """Run a WindowScan; one Vector per output."""
+        from zeptodb.backends.cpu.window import window
+
         return window(self._pool, operation)
 
     def configure_threads(self, threads: int | None, *, row_threshold: int | None = None) -> None:
@@ -152,10 +153,14 @@ class CpuBackend:
 
     def begin_warm_up(self) -> None:
         """Let a second process compile, too, where no kernel has been compiled yet."""
+        from zeptodb.backends.cpu.warm_up import start_second_process
+
         start_second_process()
 
     def warm_up(self) -> None:
         """Compile or load every kernel, so that the first query does not wait."""
+        from zeptodb.backends.cpu.warm_up import warm_up
+
         warm_up(self)
         compile_kernels()
 

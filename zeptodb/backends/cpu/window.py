@@ -11,8 +11,6 @@ from zeptodb.backends.cpu.select import select_by_range
 from zeptodb.backends.expression import Expression
 from zeptodb.backends.windows import without_idle
 
-WINDOWS = frozenset(WindowOp)
-
 
 def window(pool: WorkerPool, operation: WindowScan) -> tuple[Vector, ...]:
     """Run a WindowScan; one Vector per output."""

@@ -37,8 +37,7 @@ def aggregate(
     snapshot, predicate = operation.scan.snapshot, operation.scan.predicate
     plan = lower_for_device(operation.aggregates, predicate, nullable_columns(snapshot), snapshot.schema)
     first = () if operation.bucket is None else (snapshot.schema.timestamp_index,)
-    # The rest comes up while bars are found, unless it may turn out that it is not read.
-    columns.ask(snapshot, (*first, *(sorted(plan.columns) if summarized is None else ())))
+    columns.ask(snapshot, (*first, *sorted(plan.columns)))  # the rest comes up while bars are found
     bars = bars_of(driver, columns, operation)
     if summarized is not None and isinstance(bars, Bars) and have_blocks(operation.scan.ranges, bars):
         return summarized.answer(operation, bars)

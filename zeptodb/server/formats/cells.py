@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from zeptodb.record import record
 
 Escape = Callable[[str], str]
 
@@ -17,7 +18,7 @@ _EXPONENT_ABOVE = 1e21
 """Arrow writes 1e+15 and larger with an exponent, ClickHouse 1e21 and larger."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CellStyle:
     """How one format writes values.
 

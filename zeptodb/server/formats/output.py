@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from zeptodb.errors import did_you_mean
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 from zeptodb.server.formats.answer import PIECE_ROWS, Answer, plain
 from zeptodb.server.formats.arrow_output import Piece, arrow, parquet
@@ -36,7 +36,7 @@ BINARY_TYPE = "application/octet-stream"
 Writer = Callable[[Answer], Iterator[Piece]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutputFormat:
     """A format of answers: its name, its media type, and what writes it."""
 

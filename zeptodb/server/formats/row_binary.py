@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from zeptodb.record import record
 from zeptodb.server.formats.native import decimal_values, fixed_values
 from zeptodb.server.formats.types import clickhouse_name
 from zeptodb.server.formats.varint import (
@@ -21,7 +20,7 @@ from zeptodb.server.formats.varint import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Column:
     """One column, ready to be placed.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zeptodb.record import record
 from zeptodb.server.codes import Code, failure
 
 _PLAIN: dict[pa.DataType, str] = {
@@ -106,7 +106,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # ---- names of types that clients send ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypeName:
     """A type as ClickHouse writes it: its name and what stands in its parentheses."""
 

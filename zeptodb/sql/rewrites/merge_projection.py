@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlglot import exp
 
+from zeptodb.record import record
 from zeptodb.sql.plan import SelectPlan
 from zeptodb.sql.rewrites.select_planner import SelectPlanner, visible_ctes
 from zeptodb.sql.sources import Source, is_modified_star, is_star
@@ -13,7 +12,7 @@ from zeptodb.sql.sources import Source, is_modified_star, is_star
 _INNER_CLAUSES = {"expressions", "from_", "where"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Inner:
     """The SELECT inside: what it offers, by lower-case name, as (name, expression over its table)."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlglot import exp
 
 from zeptodb.backends.base import Capabilities
+from zeptodb.record import record
 from zeptodb.sql.duckdb_names import name_of, written_names
 from zeptodb.sql.expand import ColumnsOf, no_columns
 from zeptodb.sql.literals import with_literals
@@ -19,7 +19,7 @@ from zeptodb.storage.catalog import Catalog
 from zeptodb.types import Schema
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SelectPlanner:
     """Plans parts of one statement.
 
