@@ -307,6 +307,9 @@ def test_half_an_answer_is_an_error(answer: bytes, words: str) -> None:
             with listening.accept()[0] as connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # a request that is not read to its end resets the connection
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -22,7 +22,8 @@ Int64Array = npt.NDArray[np.int64]
 
 _Item = TypeVar("_Item", bound=np.generic)
 
-_MANY_PLACES = 4_096
+MANY_PLACES = 4_096
+"""Fewer are left to numpy."""
 _SHARE_PLACES = 1 << 14
 _WORD_BYTES = 8
 
@@ -67,7 +68,7 @@ def take(
 ) -> list[npt.NDArray[np.generic]]:
     """column[places] of each column; places lie within all of them."""
     words = [k for k, column in enumerate(columns) if column.itemsize == _WORD_BYTES and column.flags.c_contiguous]
-    if len(places) < _MANY_PLACES or not words:
+    if len(places) < MANY_PLACES or not words:
         return [column[places] for column in columns]
     taken = [empty(len(places), column.dtype) if k in words else column[places] for k, column in enumerate(columns)]
     places = as_words(places)

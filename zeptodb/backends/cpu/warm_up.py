@@ -14,6 +14,7 @@ from threading import Thread
 
 import numpy as np
 
+from zeptodb.backends import reused
 from zeptodb.backends.base import (
     Aggregate,
     AggregateOp,
@@ -59,6 +60,8 @@ def warm_up(backend: Backend) -> None:
     """Run every operator over four rows."""
     _warm_up(backend, _OPERATORS)
     cut(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.array([PIECE_ROWS + 1], dtype=np.int64))
+    places = np.zeros(reused.MANY_PLACES, dtype=np.int64)
+    reused.take([places], places, backend.workers)
 
 
 def _warm_up(backend: Backend, operators: tuple[Callable[[Backend, Scan], object], ...]) -> None:
@@ -80,8 +83,9 @@ def _warm_up(backend: Backend, operators: tuple[Callable[[Backend, Scan], object
 
 
 def _aggregate(backend: Backend, scan: Scan) -> object:
-    aggregates = tuple(Aggregate(op, (_COLUMN,)) for op in (AggregateOp.FIRST, AggregateOp.SUM))
-    return backend.aggregate(AggregateScan(scan, aggregates, bucket=TimeBucket(2)))
+    first, total = (Aggregate(op, (_COLUMN,)) for op in (AggregateOp.FIRST, AggregateOp.SUM))
+    mean = Aggregate(AggregateOp.VWAP, (_COLUMN, _COLUMN))
+    return backend.aggregate(AggregateScan(scan, (first, total, mean), bucket=TimeBucket(2)))
 
 
 def _group(backend: Backend, scan: Scan) -> object:
