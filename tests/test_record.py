@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
 
@@ -66,6 +67,30 @@ class Counter:
     """Changes."""
 
     count: int = 0
+
+
+@record(kw_only=True)
+class ByKeyword:
+    """Settings."""
+
+    host: str
+    port: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeywordAlike:
+    """The same as a dataclass."""
+
+    host: str
+    port: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PointAlike:
+    """`Point` as a dataclass."""
+
+    x: int
+    y: int
 
 
 @record(eq=False)
@@ -158,6 +183,20 @@ def test_without_eq_a_record_is_equal_to_itself_only():
     place = Place(1)
     assert place != Place(1)
     assert len({place, place, Place(1)}) == 2
+
+
+def test_fields_by_name_only():
+    assert ByKeyword(host="a") == ByKeyword(port=1, host="a")
+    with pytest.raises(TypeError):
+        ByKeyword("a")
+    assert [f.kw_only for f in fields(ByKeyword)] == [True, True]
+    assert replace(ByKeyword(host="a"), port=2) == ByKeyword(host="a", port=2)
+
+
+def test_the_signature_is_that_of_a_dataclass_before_and_after_the_first_instance():
+    for given, alike in ((ByKeyword, KeywordAlike), (Point, PointAlike), (Point, PointAlike)):
+        assert inspect.signature(given) == inspect.signature(alike)
+        Point(1, 2)
 
 
 def test_a_base_must_be_a_record():

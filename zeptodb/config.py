@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Literal
 
 from zeptodb.errors import ConfigError, NotSupportedError
+from zeptodb.record import record
 
 MIN_ARENA_BYTES = 64 * 1024
 
@@ -20,7 +20,11 @@ class StorageMode(Enum):
     PURE_ON_DISK = "pure_on_disk"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_ONLY_VALUES = {"storage_mode": StorageMode.PURE_IN_MEMORY, "data_dir": None, "wal_sync": "off"}
+"""Of settings of features that are not there yet."""
+
+
+@record(kw_only=True)
 class PipelineConfig:
     """Settings of a Pipeline; every field is checked, none is accepted and ignored.
 
@@ -86,8 +90,7 @@ class PipelineConfig:
                     f"device_memory_limit is {self.device_memory_limit}; it must be at least arena_size, which is "
                     f"{self.arena_size}."
                 )
-        for name in ("storage_mode", "data_dir", "wal_sync"):
-            default = next(f.default for f in fields(self) if f.name == name)
+        for name, default in _ONLY_VALUES.items():
             if getattr(self, name) != default:
                 raise NotSupportedError(
                     f"{name}={getattr(self, name)!r} is not available in this version; leave {name} at {default!r}."

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import zeptodb
 from bench.startup import PACKAGES
 
 OTHERS = {"numba", "pandas", "polars", "pyarrow", "duckdb", "plotly", "requests", "tqdm"}
+RARE = {
+    "fractions",
+    "hashlib",
+    "sqlglot.optimizer.simplify",
+    "zeptodb.backends.cpu.warm_up",
+    "zeptodb.backends.cpu.window",
+    "zeptodb.ingest.sift",
+    "zeptodb.sql.compose",
+    "zeptodb.sql.fallback",
+    "zeptodb.sql.relations",
+    "zeptodb.sql.window_planner",
+    "zeptodb.storage.late",
+    "zeptodb.storage.ordering",
+}
 ANSWER = """
 import zeptodb
 pipeline = zeptodb.Pipeline(backend="cpu")
@@ -52,11 +70,22 @@ def test_with_kernels_in_the_cache_an_answer_needs_few_packages():
     assert packages_after(ANSWER) & {*OTHERS, *PACKAGES} == set(PACKAGES)
 
 
-def test_an_answer_of_our_own_imports_nothing_of_what_duckdb_needs():
+def test_an_answer_of_our_own_imports_no_module_that_only_other_statements_need():
     code = f"{ANSWER}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     imported = set(json.loads(done.stdout))
-    assert imported & {"zeptodb.sql.compose", "zeptodb.sql.fallback", "sqlglot.optimizer.simplify", "hashlib"} == set()
+    assert imported & RARE == set()
+    own = [name for name in imported if name.startswith("zeptodb")]
+    assert len(own) < 125
+    sources = {name: inspect.getsource(importlib.import_module(name)) for name in own}
+    made_slowly = [name for name, source in sources.items() if re.search(r"^@dataclass\b", source, re.MULTILINE)]
+    assert made_slowly == [], "take @record"
+
+
+def test_nothing_but_forks_registers_what_is_called_at_forks():
+    package = Path(zeptodb.__file__).parent
+    users = {file.name for file in package.rglob("*.py") if "os.register_at_fork(" in file.read_text("utf-8")}
+    assert users == {"forks.py"}
 
 
 def test_the_garbage_collector_is_left_as_it_was():

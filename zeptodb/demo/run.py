@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -16,9 +15,10 @@ from zeptodb.demo.ticks import Ticks
 from zeptodb.demo.warm_up import warm_up
 from zeptodb.errors import BackendUnavailableError
 from zeptodb.pipeline import BackendName, Pipeline
+from zeptodb.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DemoOptions:
     """What to show.
 

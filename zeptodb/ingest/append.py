@@ -14,7 +14,6 @@ from zeptodb.ingest.frame import read_frame, require_same_length
 from zeptodb.ingest.infer import index_columns, require_no_unnamed_time_index
 from zeptodb.ingest.read import read
 from zeptodb.ingest.scaling import UNSCALED, Scaling
-from zeptodb.ingest.sift import Target, rows_of, sift_column, slice_of
 from zeptodb.ingest.values import Validity, Values, nulls
 from zeptodb.storage.batch import ColumnBatch
 from zeptodb.types import Field, Schema
@@ -79,6 +78,8 @@ def sift_trades(
     With `stop_at_first` only the rows before the first bad one count as good. Raises for what is no matter of single
     rows: columns of different lengths or of a wrong type, a table that takes no ticks.
     """
+    from zeptodb.ingest.sift import Target, rows_of, sift_column
+
     ticks = _ticks(symbols, prices, volumes, timestamps)
     names = _tick_fields(schema, ticks, table)
     scalings = {"prices": Scaling(price_scale, "price_scale"), "volumes": Scaling(volume_scale, "volume_scale")}
@@ -116,6 +117,8 @@ def row_error(
     table: str = "trades",
 ) -> ZeptoError:
     """What is wrong with one of the rows, in the words of `trades_batch` without the row."""
+    from zeptodb.ingest.sift import slice_of
+
     columns = [None if c is None else slice_of(c, row, row + 1) for c in (symbols, prices, volumes, timestamps)]
     try:
         trades_batch(schema, *columns, price_scale=price_scale, volume_scale=volume_scale, table=table)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
 from zeptodb.errors import ConfigError, did_you_mean
+from zeptodb.record import record
 
 MEBIBYTE = 1 << 20
 GIBIBYTE = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ServerSettings:
     """Settings of a server; every one is checked.
 

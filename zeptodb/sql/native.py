@@ -31,7 +31,6 @@ from zeptodb.backends.base import (
 from zeptodb.backends.expression import ColumnRef, Expression, Kind
 from zeptodb.backends.results import nullable_columns
 from zeptodb.sql.evaluate import evaluate, true_rows
-from zeptodb.sql.order import SortKey, sort_order
 from zeptodb.sql.plan import (
     AggregatePlan,
     Finish,
@@ -474,6 +473,8 @@ def _window(finish: Finish) -> slice:
 
 
 def _sorted_rows(finish: Finish, state: _Slots) -> Int64Array:
+    from zeptodb.sql.order import SortKey, sort_order
+
     keys = []
     for key in finish.order:
         dictionary = None if key.dictionary_slot is None else state.dictionaries[key.dictionary_slot]

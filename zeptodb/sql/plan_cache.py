@@ -9,16 +9,18 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from sqlglot import exp
 
 from zeptodb.sql.lifting import Lifted, lift
 from zeptodb.sql.parameters import Parameters
 from zeptodb.sql.plan import Plan, Planned
-from zeptodb.sql.template import Place, Template
 from zeptodb.storage.catalog import Catalog
 from zeptodb.types import Schema
+
+if TYPE_CHECKING:
+    from zeptodb.sql.template import Place, Template
 
 CACHED_STATEMENTS = 512
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
@@ -21,7 +22,9 @@ from zeptodb.sql.select_statement import (
     require_expression,
 )
 from zeptodb.sql.sources import Source, is_modified_star, is_qualified_by, is_star, outputs_of
-from zeptodb.sql.template import Recipes, Template
+
+if TYPE_CHECKING:
+    from zeptodb.sql.template import Template
 
 Named = list[tuple[str, "Bound | None"]]
 
@@ -97,6 +100,8 @@ def template_maker(
         return None
 
     def make() -> Template:
+        from zeptodb.sql.template import Recipes, Template
+
         recipes = Recipes(binder)
         conditions = recipes.conditions(where.this)
         return Template(frozenset(recipes.places), conditions, source.table.name, source.schema, complete)
