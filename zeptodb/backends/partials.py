@@ -141,7 +141,11 @@ def _is_one_value(operation: AggregateScan, plan: Plan) -> bool:
 
 def have_blocks(ranges: Ranges, bars: Bars) -> bool:
     """Whether one of the bars of `ranges` may hold a block; to look for them bar by bar takes time."""
-    return ranges.rows >= PIECE_ROWS and int((bars.ends - bars.starts).max(initial=0)) >= PIECE_ROWS
+    return _most_rows(ranges) >= PIECE_ROWS and _most_rows(bars) >= PIECE_ROWS
+
+
+def _most_rows(ranges: Ranges | Bars) -> int:
+    return int((ranges.ends - ranges.starts).max(initial=0))
 
 
 def answer(

@@ -166,7 +166,7 @@ def _run_aggregate(plan: AggregatePlan, engine: Device, open_table: Open) -> Nat
             vectors += [_symbol_column(symbols, snapshot), *found]
         else:
             if result.segments is not None:
-                vectors.append(_symbols_of(snapshot, result.segments))
+                vectors.append(_symbols_of(snapshot, result.segments, engine.backend.workers))
             if result.buckets is not None:
                 vectors.append(Vector(result.buckets, None, ColumnType.TIMESTAMP_NS))
             vectors += [*result.keys, *result.columns]
@@ -323,7 +323,7 @@ def _segments(scan: TableScan, table: Table, snapshot: Snapshot, *, in_symbol_or
     if scan.symbol_filter is None or not len(ranges.segments):
         return ranges
     segments = ranges.segments
-    columns: dict[int, Vector] = {snapshot.schema.symbol_index: _symbols_of(snapshot, segments)}
+    columns: dict[int, Vector] = {snapshot.schema.symbol_index: _symbol_column(snapshot.symbols[segments], snapshot)}
     condition = _coded(scan.symbol_filter, snapshot)
     return _whole_segments(snapshot, segments[true_rows(condition, columns, len(segments))])  # type: ignore[arg-type]
 
@@ -396,8 +396,9 @@ def _right_segments(left: Snapshot, segments: Int64Array, right: Snapshot) -> In
     return np.where(is_found, order[np.where(is_found, places, 0)] if len(order) else -1, -1).astype(np.int64)
 
 
-def _symbols_of(snapshot: Snapshot, segments: Int64Array) -> Vector:
-    return _symbol_column(snapshot.symbols[segments], snapshot)
+def _symbols_of(snapshot: Snapshot, segments: Int64Array, workers: Workers) -> Vector:
+    (symbols,) = reused.take([snapshot.symbols], segments, workers)
+    return _symbol_column(symbols.view(np.int64), snapshot)
 
 
 def _symbol_column(symbols: Int64Array, snapshot: Snapshot) -> Vector:

@@ -31,18 +31,23 @@ def find_bars(
     # Each piece writes to a stretch of its own, wide enough for every bar that can begin in it.
     counts, places = np.empty(pieces.count, dtype=np.int64), np.empty(pieces.count, dtype=np.int64)
     room = _place(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, places)
-    bar_starts, bar_ends, buckets = reused.empty((3, room), np.int64)
+    bar_starts, bar_ends, buckets = found = reused.empty((3, room), np.int64)
 
-    def work(counter: Int64Array, budget: int) -> None:
+    def find(counter: Int64Array, budget: int) -> None:
         _find(
             counter, budget, pieces.morsels, pieces.segments, pieces.starts, pieces.ends, range_starts, range_ends,
             times, bucket.width_ns, bucket.origin_ns % bucket.width_ns, places, bar_starts, bar_ends, buckets, counts,
         )  # fmt: skip
 
-    pool.run(work, pieces.morsel_count, rows=pieces.rows)
-    bar_segments = reused.empty(len(buckets), np.int64)
-    total = _close_up(pieces.segments, places, counts, bar_segments, bar_starts, bar_ends, buckets)
-    return Bars(bar_segments[:total], bar_starts[:total], bar_ends[:total], buckets[:total])
+    pool.run(find, pieces.morsel_count, rows=pieces.rows)
+    firsts = np.append(0, np.cumsum(counts))
+    bars = reused.empty((4, int(firsts[-1])), np.int64)
+
+    def close_up(counter: Int64Array, budget: int) -> None:
+        _close_up(counter, budget, pieces.morsels, pieces.segments, places, firsts, found, bars)
+
+    pool.run(close_up, pieces.morsel_count, rows=bars.shape[1])
+    return Bars(*bars)
 
 
 @inline
@@ -89,26 +94,29 @@ def first_at_or_after(times: int, low: int, high: int, sought: int) -> int:
 
 @kernel
 def _close_up(
+    counter: Int64Array,
+    budget: int,
+    morsels: Int64Array,
     segments: Int64Array,
     places: Int64Array,
-    counts: Int64Array,
-    bar_segments: Int64Array,
-    starts: Int64Array,
-    ends: Int64Array,
-    buckets: Int64Array,
-) -> int:
-    """Move the counts[p] bars from places[p] on together, and set their segments; how many they are."""
-    total = 0
-    for piece in range(segments.shape[0]):
-        place, count = places[piece], counts[piece]
-        if place != total:
-            copy_bytes(starts.ctypes.data + 8 * total, starts.ctypes.data + 8 * place, 8 * count)
-            copy_bytes(ends.ctypes.data + 8 * total, ends.ctypes.data + 8 * place, 8 * count)
-            copy_bytes(buckets.ctypes.data + 8 * total, buckets.ctypes.data + 8 * place, 8 * count)
-        for k in range(total, total + count):
-            bar_segments[k] = segments[piece]
-        total += count
-    return total
+    firsts: Int64Array,
+    found: Int64Array,
+    bars: Int64Array,
+) -> None:
+    """Copy bars of piece p, `found` from places[p] on, to bars[1:] from firsts[p] on, and their segments to bars[0]."""
+    while budget > 0:
+        morsel = claim(counter.ctypes.data)
+        if morsel >= morsels.shape[0] - 1:
+            break
+        budget -= 1
+        for piece in range(morsels[morsel], morsels[morsel + 1]):
+            first, after = firsts[piece], firsts[piece + 1]
+            for k in range(first, after):
+                bars[0, k] = segments[piece]
+            for row in range(3):
+                target = bars.ctypes.data + 8 * ((row + 1) * bars.shape[1] + first)
+                source = found.ctypes.data + 8 * (row * found.shape[1] + places[piece])
+                copy_bytes(target, source, 8 * (after - first))
 
 
 @kernel
