@@ -15,7 +15,7 @@ import polars as pl
 
 import zeptodb
 from bench.data import Trades
-from bench.harness import HEADERS, Measured, as_json, measure, spreads, table_row
+from bench.harness import HEADERS, Measured, as_json, measure, spreads, table_rows
 from zeptodb.demo import environment
 from zeptodb.demo.text_table import format_table
 from zeptodb.errors import ZeptoError
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ZeptoError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print("\n" + format_table(HEADERS, [table_row(m) for m in measured], text_columns=2))
+    print("\n" + format_table(HEADERS, [row for m in measured for row in table_rows(m)], text_columns=2))
     print("".join(f"\n{line}" for line in spreads(measured)))
     print(f"\n{perf_counter() - start:.0f} s in all.")
     if options.json is not None:

@@ -20,7 +20,7 @@ class Benchmark:
 
     Attributes:
         name: what it does, in the words of the speed table.
-        contenders: ours first (or a yardstick alone); rivals may be missing.
+        contenders: ours first; rivals may be missing.
         keys: columns that tell the rows of the answer apart.
         rows: rows per call, for the rate; 0: the rate says nothing.
         row_bytes: bytes that a row must move at least, for a rate in GB/s instead.
@@ -29,6 +29,7 @@ class Benchmark:
         calls: operations within one call, so that times are per operation.
         most_runs: how often it is timed at most; 0: as often as is asked for.
         series: names of series of the same work over more or fewer rows that it belongs to; see `spreads`.
+        yardstick: other work, timed in turns with the contenders, that their times are held against.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Benchmark:
     calls: int = 1
     most_runs: int = 0
     series: tuple[str, ...] = ()
+    yardstick: Contender | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Measured:
 
     benchmark: Benchmark
     timings: tuple[Timing, ...]
+    yardstick: Timing | None = None
 
     def median(self, name: str) -> float | None:
         """Median seconds of a contender; None when it took no part."""
@@ -70,18 +73,29 @@ def measure(benchmark: Benchmark, *, repeat: int) -> Measured:
     """Compare the answers, then time. Raises AnswersDifferError."""
     first_answers(benchmark.contenders, keys=benchmark.keys, work=benchmark.name)
     runs = min(repeat, benchmark.most_runs or repeat)
-    timings = time_in_turns(benchmark.contenders, repeat=runs)
-    per_operation = (Timing(t.name, tuple(s / benchmark.calls for s in t.samples)) for t in timings)
-    return Measured(benchmark, tuple(per_operation))
+    others = () if benchmark.yardstick is None else (benchmark.yardstick,)
+    timings = time_in_turns((*benchmark.contenders, *others), repeat=runs)
+    per_operation = tuple(Timing(t.name, tuple(s / benchmark.calls for s in t.samples)) for t in timings)
+    count = len(benchmark.contenders)
+    return Measured(benchmark, per_operation[:count], per_operation[count] if others else None)
 
 
-def table_row(measured: Measured) -> list[str]:
-    """The cells under HEADERS."""
+def table_rows(measured: Measured) -> list[list[str]]:
+    """The cells under HEADERS, and those of the yardstick."""
+    rows, yardstick = [_table_row(measured)], measured.yardstick
+    if yardstick is not None:
+        ratio = format_ratio(yardstick.median / measured.timings[0].median)
+        rate = _rate(measured.benchmark, yardstick.median)
+        rows.append([f"(yardstick: {yardstick.name})", "-", format_seconds(yardstick.median), "-", "-", ratio, rate])
+    return rows
+
+
+def _table_row(measured: Measured) -> list[str]:
     benchmark = measured.benchmark
     medians = [measured.timings[0].median, *(measured.median(name) for name in (DUCKDB, POLARS))]
     cells = ["-" if median is None else format_seconds(median) for median in medians]
     ratio = "-" if measured.ratio is None else format_ratio(measured.ratio)
-    return [benchmark.name, benchmark.ran_on or "-", *cells, ratio, _rate(measured)]
+    return [benchmark.name, benchmark.ran_on or "-", *cells, ratio, _rate(benchmark, measured.timings[0].median)]
 
 
 def spreads(measured: Sequence[Measured]) -> list[str]:
@@ -105,14 +119,16 @@ def as_json(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "rows": m.benchmark.rows,
             "other_work_beside": m.benchmark.beside,
             "ratio_to_better": m.ratio,
-            "seconds": {t.name: {"median": t.median, "samples": list(t.samples)} for t in m.timings},
+            "seconds": {
+                t.name: {"median": t.median, "samples": list(t.samples)}
+                for t in (*m.timings, *([] if m.yardstick is None else [m.yardstick]))
+            },
         }
         for m in measured
     ]
 
 
-def _rate(measured: Measured) -> str:
-    benchmark, seconds = measured.benchmark, measured.timings[0].median
+def _rate(benchmark: Benchmark, seconds: float) -> str:
     if not benchmark.rows:
         return "-"
     if benchmark.row_bytes:

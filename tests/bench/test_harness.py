@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from bench.harness import HEADERS, Benchmark, Measured, as_json, measure, table_row
+from bench.harness import HEADERS, Benchmark, Measured, as_json, measure, table_rows
 from zeptodb.demo.comparison import AnswersDifferError, Contender, Timing
 from zeptodb.demo.contenders import DUCKDB, POLARS, ZEPTODB
 
@@ -47,10 +47,24 @@ def test_the_ratio_is_to_the_faster_rival():
 
 
 def test_a_row_has_a_cell_for_every_header():
-    row = table_row(measured(0.001, 0.01, rows=1_000_000, row_bytes=16, ran_on="cpu"))
+    (row,) = table_rows(measured(0.001, 0.01, rows=1_000_000, row_bytes=16, ran_on="cpu"))
     assert row == ["work", "cpu", "1.00 ms", "10.0 ms", "-", "10.0x", "16.0 GB/s"]
     assert len(row) == len(HEADERS)
-    assert table_row(measured(0.5, rows=1_000_000))[-1] == "2.0 M rows/s"
+    assert table_rows(measured(0.5, rows=1_000_000))[0][-1] == "2.0 M rows/s"
+
+
+def test_a_yardstick_is_timed_in_turns_and_has_a_row_of_its_own():
+    calls = []
+    ours = Contender(ZEPTODB, lambda: calls.append("ours") or sum(range(10_000)), lambda: None)
+    other = Contender("adding up", lambda: calls.append("yardstick") or sum(range(10_000)), lambda: None)
+    result = measure(Benchmark("work", (ours,), rows=10, yardstick=other), repeat=2)
+    assert calls[-2:] == ["ours", "yardstick"]
+    assert len(result.yardstick.samples) == 2
+    assert result.ratio is None
+    rows = table_rows(result)
+    assert [row[0] for row in rows] == ["work", "(yardstick: adding up)"]
+    assert rows[1][5].endswith("x")
+    assert len(as_json([result])[0]["seconds"]["adding up"]["samples"]) == 2
 
 
 def test_json_holds_every_sample():
