@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -97,19 +97,23 @@ class TimeBucket:
 class Ranges:
     """Row ranges to scan: rows `starts[i]` (inclusive) to `ends[i]` (exclusive) of segment `segments[i]`.
 
-    A segment occurs at most once. The order of the ranges is the order of results.
+    A segment occurs at most once. The order of the ranges is the order of results. `derived` keeps what has been worked
+    out of them: those of a whole table serve all queries until it changes.
     """
 
     segments: Int64Array
     starts: Int64Array
     ends: Int64Array
+    derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rows(self) -> int:
         """Rows in all ranges."""
         if len(self.starts) == 1:
             return int(self.ends[0]) - int(self.starts[0])
-        return int((self.ends - self.starts).sum())
+        if "rows" not in self.derived:
+            self.derived["rows"] = int((self.ends - self.starts).sum())
+        return cast(int, self.derived["rows"])
 
 
 @record

@@ -76,7 +76,10 @@ def lay_out(operation: AggregateScan, bars: Bars | None, *, make_pieces: Cut = c
     segments, starts, ends, buckets = ranges.segments, ranges.starts, ranges.ends, None
     if bars is not None:
         segments, starts, ends, buckets = bars
-    pieces = make_pieces(segments, starts, ends)
+    if bars is None and make_pieces is cut:
+        pieces = pieces_of(ranges)
+    else:
+        pieces = make_pieces(segments, starts, ends)
     bounds = None if pieces.ranges is None else np.searchsorted(pieces.ranges, np.arange(len(segments) + 1))
     # Of one range, too, each bar is a group of its own, and bars ascend.
     if operation.by_symbol or len(ranges.segments) == 1:
@@ -86,6 +89,16 @@ def lay_out(operation: AggregateScan, bars: Bars | None, *, make_pieces: Cut = c
         return Layout(pieces, bounds, segments, np.arange(len(segments)), everything, None, None)
     order, group_bounds, distinct = grouped(buckets)
     return Layout(pieces, bounds, segments, order, group_bounds, None, distinct)
+
+
+def pieces_of(ranges: Ranges) -> Pieces:
+    """The pieces of ranges, which keep them if there are more than one."""
+    if len(ranges.segments) == 1:
+        return cut(ranges.segments, ranges.starts, ranges.ends)
+    found: Pieces | None = ranges.derived.get("pieces")
+    if found is None:
+        found = ranges.derived["pieces"] = cut(ranges.segments, ranges.starts, ranges.ends)
+    return found
 
 
 def grouped(keys: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:

@@ -64,7 +64,7 @@ def cut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
     last = _bundle(starts, ends, bounds, totals)
     rows, longest = totals.tolist()
     if longest <= PIECE_ROWS:
-        return Pieces(segments, starts, ends, None, bounds[: last + 1], rows)
+        return Pieces(segments, starts, ends, None, bounds[: last + 1].copy(), rows)  # the rest may go
     lengths = ends - starts
     counts = np.where(lengths <= PIECE_ROWS, 1, (ends - 1) // PIECE_ROWS - starts // PIECE_ROWS + 1)
     ranges = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
