@@ -14,7 +14,7 @@ from zeptodb.backends.base import AggregateResult, AggregateScan, Ranges, Scan, 
 from zeptodb.backends.expression import ColumnRef, Expression
 from zeptodb.backends.finish import FINISHERS, Groups, all_above
 from zeptodb.backends.finish_one import can_finish_one, finish_one
-from zeptodb.backends.pieces import PIECE_ROWS, Pieces, as_words, cut, uncut
+from zeptodb.backends.pieces import PIECE_ROWS, Pieces, as_words, cut
 from zeptodb.backends.primitives import FIRST, Plan
 from zeptodb.backends.results import result_type
 from zeptodb.backends.states import combine
@@ -23,12 +23,11 @@ from zeptodb.types import ColumnType
 
 Int64Array = npt.NDArray[np.int64]
 
-Cut = Callable[[Int64Array, Int64Array, Int64Array], Pieces]
-"""(segments, starts, ends) of ranges -> pieces"""
 
 ValuesAt = Callable[[Int64Array, Int64Array, tuple[Expression, ...]], tuple[Vector, ...]]
 """(segments, rows, expressions) -> their values in single rows; NULL where the row is -1, whatever the segment."""
 
+_NO_MORSELS = np.zeros(1, dtype=np.int64)
 _NO_TIMES = np.empty((0, 0), dtype=np.int64)
 _NOTHING_TAKEN: Mapping[int, Int64Array] = MappingProxyType({})
 
@@ -46,6 +45,10 @@ class Bars(NamedTuple):
     starts: Int64Array
     ends: Int64Array
     buckets: Int64Array
+
+
+Cut = Callable[[Ranges | Bars], Pieces]
+"""ranges -> pieces"""
 
 
 class Layout(NamedTuple):
@@ -70,16 +73,27 @@ class Layout(NamedTuple):
     buckets: Int64Array | None
 
 
-def lay_out(operation: AggregateScan, bars: Bars | None, *, make_pieces: Cut = cut) -> Layout:
+def pieces_of(ranges: Ranges | Bars) -> Pieces:
+    """The pieces of ranges; those that may serve several queries, more than one range, keep them."""
+    if isinstance(ranges, Bars) or len(ranges.segments) == 1:
+        return cut(ranges.segments, ranges.starts, ranges.ends)
+    found: Pieces | None = ranges.derived.get("pieces")
+    if found is None:
+        found = ranges.derived["pieces"] = cut(ranges.segments, ranges.starts, ranges.ends)
+    return found
+
+
+def uncut(ranges: Ranges | Bars) -> Pieces:
+    """Each range as one piece, however long, in no morsels: summaries answer for it."""
+    rows = int((ranges.ends - ranges.starts).sum())
+    return Pieces(ranges.segments, ranges.starts, ranges.ends, None, _NO_MORSELS, rows)
+
+
+def lay_out(operation: AggregateScan, bars: Bars | None, *, make_pieces: Cut = pieces_of) -> Layout:
     """The layout of a scan without keys; `bars` are those of its bucket, if it has one."""
     ranges = operation.scan.ranges
-    segments, starts, ends, buckets = ranges.segments, ranges.starts, ranges.ends, None
-    if bars is not None:
-        segments, starts, ends, buckets = bars
-    if bars is None and make_pieces is cut:
-        pieces = pieces_of(ranges)
-    else:
-        pieces = make_pieces(segments, starts, ends)
+    segments, buckets = (ranges.segments, None) if bars is None else (bars.segments, bars.buckets)
+    pieces = make_pieces(ranges if bars is None else bars)
     bounds = None if pieces.ranges is None else np.searchsorted(pieces.ranges, np.arange(len(segments) + 1))
     # Of one range, too, each bar is a group of its own, and bars ascend.
     if operation.by_symbol or len(ranges.segments) == 1:
@@ -89,16 +103,6 @@ def lay_out(operation: AggregateScan, bars: Bars | None, *, make_pieces: Cut = c
         return Layout(pieces, bounds, segments, np.arange(len(segments)), everything, None, None)
     order, group_bounds, distinct = grouped(buckets)
     return Layout(pieces, bounds, segments, order, group_bounds, None, distinct)
-
-
-def pieces_of(ranges: Ranges) -> Pieces:
-    """The pieces of ranges, which keep them if there are more than one."""
-    if len(ranges.segments) == 1:
-        return cut(ranges.segments, ranges.starts, ranges.ends)
-    found: Pieces | None = ranges.derived.get("pieces")
-    if found is None:
-        found = ranges.derived["pieces"] = cut(ranges.segments, ranges.starts, ranges.ends)
-    return found
 
 
 def grouped(keys: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:

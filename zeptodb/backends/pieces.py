@@ -21,7 +21,6 @@ PIECE_ROWS = 64 * BLOCK_ROWS
 _PIECE_COST_ROWS = 96
 _INT64 = np.dtype(np.int64)
 _ONE_MORSEL = np.arange(2, dtype=np.int64)
-_NO_MORSELS = np.zeros(1, dtype=np.int64)
 
 
 @record
@@ -71,11 +70,6 @@ def cut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
     piece_starts, piece_ends = np.empty(len(ranges), dtype=np.int64), np.empty(len(ranges), dtype=np.int64)
     _cut(starts, ends, piece_starts, piece_ends)
     return Pieces(segments[ranges], piece_starts, piece_ends, ranges, bundle(piece_ends - piece_starts), rows)
-
-
-def uncut(segments: Int64Array, starts: Int64Array, ends: Int64Array) -> Pieces:
-    """Each range as one piece, however long, in no morsels: summaries answer for it."""
-    return Pieces(segments, starts, ends, None, _NO_MORSELS, int((ends - starts).sum()))
 
 
 def as_words(array: Int64Array) -> Int64Array:

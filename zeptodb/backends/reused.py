@@ -67,35 +67,39 @@ def take(
     columns: Sequence[npt.NDArray[np.generic]], places: npt.NDArray[np.int64], workers: Workers
 ) -> list[npt.NDArray[np.generic]]:
     """column[places] of each column; places lie within all of them."""
-    words = [k for k, column in enumerate(columns) if column.itemsize == _WORD_BYTES and column.flags.c_contiguous]
-    if len(places) < MANY_PLACES or not words:
+    if len(places) < MANY_PLACES:
         return [column[places] for column in columns]
-    taken = [empty(len(places), column.dtype) if k in words else column[places] for k, column in enumerate(columns)]
+    taken: list[npt.NDArray[np.generic]] = []
+    sources, targets = [], []
+    for column in columns:
+        if column.itemsize != _WORD_BYTES or not column.flags.c_contiguous:
+            taken.append(column[places])
+            continue
+        taken.append(empty(len(places), column.dtype))
+        sources.append(column.ctypes.data)
+        targets.append(taken[-1].ctypes.data)
+    addresses = np.array([sources, targets], dtype=np.int64)
     places = as_words(places)
-    sources, targets = (
-        np.array([array.__array_interface__["data"][0] for array in map(arrays.__getitem__, words)], dtype=np.int64)
-        for arrays in (columns, taken)
-    )
 
     def work(counter: Int64Array, budget: int) -> None:
-        _take(counter, budget, sources, targets, places)
+        _take(counter, budget, addresses, places)
 
     shares = -(-len(places) // _SHARE_PLACES)
-    workers.run(work, shares * len(words), rows=len(places) * len(words))
+    workers.run(work, shares * len(sources), rows=len(places) * len(sources))
     return taken
 
 
 @kernel
-def _take(counter: Int64Array, budget: int, sources: Int64Array, targets: Int64Array, places: Int64Array) -> None:
-    """Copy words from arrays at addresses `sources` to those at `targets`, a share of one array at a time."""
+def _take(counter: Int64Array, budget: int, addresses: Int64Array, places: Int64Array) -> None:
+    """Copy words from the arrays at addresses[0] to those at addresses[1], a share of one array at a time."""
     shares = (places.shape[0] + _SHARE_PLACES - 1) // _SHARE_PLACES
     while budget > 0:
         item = claim(counter.ctypes.data)
-        if item >= shares * sources.shape[0]:
+        if item >= shares * addresses.shape[1]:
             break
         budget -= 1
         column, first = item // shares, item % shares * _SHARE_PLACES
-        source, target = pointer_int64(sources[column]), pointer_int64(targets[column])
+        source, target = pointer_int64(addresses[0, column]), pointer_int64(addresses[1, column])
         for k in range(first, min(first + _SHARE_PLACES, places.shape[0])):
             target[k] = source[places[k]]
 

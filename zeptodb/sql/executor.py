@@ -35,6 +35,7 @@ from zeptodb.sql.planner import plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.running import RunningQueries, RunningQuery
 from zeptodb.sql.scanned_bytes import scanned_bytes
+from zeptodb.sql.scans import StalePlanError
 from zeptodb.sql.source_text import NOT_AS_WRITTEN, query_error
 from zeptodb.sql.view_names import inline
 
@@ -269,7 +270,7 @@ class QueryExecutor:
             if stored is not None:
                 return stored
             answer = native.run(planned.plan, self._engine) if trace is None else self._traced(planned.plan, trace)
-        except native.StalePlanError:
+        except StalePlanError:
             return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (native.reason_of(error),))
@@ -355,7 +356,7 @@ class QueryExecutor:
         ran = placement.begin()
         try:
             answer = parts.run_parts(self._engine, planned.duckdb, parameters, request.text, trace)
-        except (fallback.StaleReadError, native.StalePlanError):
+        except (fallback.StaleReadError, StalePlanError):
             return self._run_query(request, self._plan(request), trace)
         except native.NOT_NATIVE_AFTER_ALL as error:
             return self._run_in_duckdb(request, (*planned.reasons, native.reason_of(error)))

@@ -15,6 +15,7 @@ from zeptodb.sql.fallback import FallbackAnswer, Leases
 from zeptodb.sql.plan import Plan
 from zeptodb.sql.result import QueryResult
 from zeptodb.sql.scanned_bytes import scanned_bytes
+from zeptodb.sql.scans import StalePlanError
 from zeptodb.sql.trace import Trace, TracedEngine
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
@@ -33,7 +34,7 @@ def run_parts(
     def pinned(table: Table) -> Iterator[Snapshot]:
         snapshot = fallback.snapshot_of(engine, table.name, leases)
         if snapshot is None:
-            raise native.StalePlanError
+            raise StalePlanError
         yield snapshot
 
     try:

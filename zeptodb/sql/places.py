@@ -25,6 +25,7 @@ from zeptodb.sql import native
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.explain import fallback_plan, native_plan
 from zeptodb.sql.plan import Plan, Planned
+from zeptodb.sql.scans import StalePlanError
 from zeptodb.storage.catalog import Catalog
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.storage.table import Table
@@ -69,7 +70,7 @@ def placement_of(plan: Plan, engine: Engine) -> Placement | None:
         native.run(plan, _PlacingEngine(engine, accelerator), Table.snapshot)  # no view computes itself anew for it
     except _PlacedError as placed:
         return placed.placement
-    except (native.StalePlanError, *native.NOT_NATIVE_AFTER_ALL):
+    except (StalePlanError, *native.NOT_NATIVE_AFTER_ALL):
         return None
     raise AssertionError("a native plan without an operator")
 

@@ -6,11 +6,11 @@ import pyarrow as pa
 
 from zeptodb.backends.expression import ColumnRef
 from zeptodb.record import record
-from zeptodb.sql import native
 from zeptodb.sql.engine import Engine
 from zeptodb.sql.export import ViewLease
 from zeptodb.sql.plan import Plan, SelectPlan
 from zeptodb.sql.register import MIN_CHUNK_ROWS, arrow_table
+from zeptodb.sql.scans import has_null_keys, scan_of, trimmed
 from zeptodb.storage.snapshot import Snapshot
 from zeptodb.types import ColumnType
 
@@ -43,8 +43,8 @@ def stored_rows(plan: Plan, engine: Engine) -> StoredRows | None:
         snapshot = table.snapshot()
         lease = ViewLease(snapshot, [])
         try:
-            scan = native.scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
-            ranges = native.trimmed(scan.ranges, plan.finish.offset, plan.finish.limit)
+            scan = scan_of(plan.scan, table, snapshot, engine, in_symbol_order=plan.storage_order is not None)
+            ranges = trimmed(scan.ranges, plan.finish.offset, plan.finish.limit)
             if not _is_stored_so(plan, snapshot) or ranges.rows < max(MIN_ROWS, MIN_CHUNK_ROWS * len(ranges.segments)):
                 return None
             indexes = [_column(plan, output.expression) for output in plan.finish.outputs]
@@ -84,4 +84,4 @@ def _column(plan: SelectPlan, expression: object) -> int:
 
 
 def _is_stored_so(plan: SelectPlan, snapshot: Snapshot) -> bool:
-    return not plan.finish.order or not native.has_null_keys(snapshot)
+    return not plan.finish.order or not has_null_keys(snapshot)

@@ -130,7 +130,6 @@ def accumulate(
     mask = bounds + 8 * BLOCK_ROWS + 64
     homes = scratch.ctypes.data + 16 * registers
     stride = 8 * partials.shape[1]
-    # Counting alone needs no memory of a tile's size.
     is_tally = sections.shape[0] == 1 and sections[0, 7] == TALLY_INTERVALS
     is_whole = sections.shape[0] == 1 and sections[0, 7] == WHOLE
     overflows = 0
@@ -223,17 +222,9 @@ def accumulate(
                     continue
                 if is_apart:
                     _find_operands(
-                        code,
-                        sections[s, 3],
-                        sections[s, 4],
-                        registers,
-                        columns,
-                        segments,
-                        starts,
-                        piece,
-                        pieces,
+                        code, sections[s, 3], sections[s, 4], registers, columns, segments, starts, piece, pieces,
                         scratch,
-                    )
+                    )  # fmt: skip
                 elif sections[s, 4] > sections[s, 3]:
                     overflows |= run_section(
                         interpreter, code.ctypes.data, sections[s, 3], sections[s, 4], lists.ctypes.data, registers,
@@ -301,4 +292,4 @@ def accumulate(
 @inline
 def scratch_words_inline(registers: int) -> int:
     """`scratch_words` for kernels."""
-    return registers * (2 + BLOCK_ROWS + BLOCK_ROWS // 8)
+    return registers * (2 + HOME_WORDS)

@@ -69,10 +69,9 @@ def _bars(pool: WorkerPool, operation: AggregateScan) -> Bars | None:
     """The bars of the scan's ranges; None without a bucket."""
     if operation.bucket is None:
         return None
-    ranges = operation.scan.ranges
     snapshot = operation.scan.snapshot
     times = Columns.of(snapshot).address_row(snapshot.schema.timestamp_index)
-    return find_bars(pool, times, ranges.segments, ranges.starts, ranges.ends, operation.bucket)
+    return find_bars(pool, times, operation.scan.ranges, operation.bucket)
 
 
 def _accumulate(

@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zeptodb.backends import reused
-from zeptodb.backends.base import TimeBucket
+from zeptodb.backends.base import Ranges, TimeBucket
 from zeptodb.backends.cpu.expression import INT64_MAX, INT64_MIN
 from zeptodb.backends.cpu.pool import WorkerPool
-from zeptodb.backends.partials import Bars
-from zeptodb.backends.pieces import cut
+from zeptodb.backends.partials import Bars, pieces_of
 from zeptodb.jit import claim, copy_bytes, inline, kernel, load_int64, pointer_int64
 
 Int64Array = npt.NDArray[np.int64]
@@ -20,14 +19,12 @@ _NEAR_ROWS = 1024
 _FEW_ROWS = 64
 
 
-def find_bars(
-    pool: WorkerPool, times: int, segments: Int64Array, starts: Int64Array, ends: Int64Array, bucket: TimeBucket
-) -> Bars:
+def find_bars(pool: WorkerPool, times: int, ranges: Ranges, bucket: TimeBucket) -> Bars:
     """Cut ranges where the bucket changes; `times` is the address of the timestamp column's row of addresses."""
-    pieces = cut(segments, starts, ends)
+    pieces = pieces_of(ranges)
     range_starts, range_ends = pieces.starts, pieces.ends
     if pieces.ranges is not None:
-        range_starts, range_ends = starts[pieces.ranges], ends[pieces.ranges]
+        range_starts, range_ends = ranges.starts[pieces.ranges], ranges.ends[pieces.ranges]
     # Each piece writes to a stretch of its own, wide enough for every bar that can begin in it.
     counts, places = np.empty(pieces.count, dtype=np.int64), np.empty(pieces.count, dtype=np.int64)
     room = _place(pieces.segments, pieces.starts, pieces.ends, times, bucket.width_ns, places)
